@@ -1,0 +1,1 @@
+"""WHAT does that index want to hear?"""

@@ -1,0 +1,227 @@
+"""The aiohttp client middleware: for every hop scope first, then policy, then credentials.
+
+|                  | auto                                   | always                            | never    |
+|------------------|----------------------------------------|-----------------------------------|----------|
+| credentials known| sent at once                           | sent at once                      | stripped |
+| none known       | sent bare; on a challenge looked up    | looked up first; none found:      | bare     |
+|                  | once, resent once, remembered          | MissingCredentials, nothing sent  |          |
+
+Known without a look-up are: userinfo of the request URL, the caller's, the environment's, the index URL's.  Looked up
+is netrc.  A URL already signed gets nothing, whatever the policy.  Outside every scope the policy is auto, and only
+the URL's own userinfo and an exact netrc machine apply.
+
+What is learned is kept per scope (outside of them per realm) and never crosses into another: one look-up at a time,
+remembered for the run, also when it found nothing.  The first request with credentials goes alone, and the others wait
+for its answer: some servers answer 401 to a cold burst, and a wrong password is then refused once and not n times.
+
+This is the only place that writes an Authorization header.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, hdrs
+from anyio import Lock, to_thread
+from yarl import URL
+
+from fetcher.auth.credentials import Candidate, Credentials, Known, choose, header_of
+from fetcher.auth.sources import Netrc, from_environment, from_userinfo, netrc_path, read_netrc
+from fetcher.errors import MissingCredentials, Unauthorized
+from fetcher.index.scope import Index, Policy, Scope, Scopes
+from fetcher.index.urls import Realm, Userinfo, is_signed, parse_url, realm_of
+
+__all__ = ["Authenticator", "Hop"]
+
+UNAUTHORIZED = 401
+
+
+@dataclass
+class Hop:
+    """One request on its way through redirects, and what was decided for it.
+
+    `url` holds no userinfo.  `asked`: it was handed to the network.  `sent` names the source of the credentials that
+    went with it; None: it went bare.
+    """
+
+    url: URL
+    userinfo: Userinfo | None = field(repr=False)
+    scope: Scope | None
+    asked: bool = False
+    sent: str | None = None
+    status: int | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the index it belongs to; auto outside every scope."""
+        return "auto" if self.scope is None else self.scope.index.authenticate
+
+    @property
+    def index(self) -> str | None:
+        """What the index it belongs to is called in sentences."""
+        return None if self.scope is None else self.scope.index.label
+
+    @property
+    def signed(self) -> bool:
+        """Whether the URL carries its own permission."""
+        return is_signed(self.url)
+
+
+class _Standing:
+    """What is known, in this run, of one scope's credentials."""
+
+    def __init__(self, upfront: Sequence[Candidate]) -> None:
+        self.upfront = tuple(upfront)
+        self.looked_up: tuple[Candidate, ...] | None = None
+        self.known: Known | None = choose(self.upfront)
+        self.look_up_lock = Lock()
+        # Held by the first request with credentials until its answer is there.
+        self.first = Lock()
+        self.opened = False
+        self.refused = False
+
+    def learn(self, found: Sequence[Candidate]) -> None:
+        self.looked_up = tuple(found)
+        self.known = choose((*self.upfront, *found))
+
+    def including(self, own: Sequence[Candidate]) -> Known | None:
+        return choose((*own, *self.upfront, *(self.looked_up or ())))
+
+
+class Authenticator:
+    """Decides what each hop says about who we are, and remembers what worked.
+
+    `credentials` are the caller's, by index name.  `environ` and `home` say where the environment's and the netrc
+    file are found.
+    """
+
+    def __init__(
+        self,
+        scopes: Scopes,
+        *,
+        credentials: Mapping[str, Credentials] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        home: Path | None = None,
+    ) -> None:
+        self._scopes = scopes
+        self._callers = dict(credentials or {})
+        self._environ = environ
+        self._home = home
+        self._standings: dict[Index | Realm, _Standing] = {}
+        self._netrc: Netrc | None = None
+        self._netrc_lock = Lock()
+
+    def hop(self, url: URL, userinfo: Userinfo | None, listed_by: Index | None) -> Hop:
+        """Return the hop for a URL without userinfo, its scope resolved."""
+        return Hop(url, userinfo, self._scopes.resolve(url, listed_by))
+
+    def middleware(self, hop: Hop) -> ClientMiddlewareType:
+        """Return the aiohttp middleware for one hop.
+
+        It raises MissingCredentials before anything is sent, and Unauthorized without asking again once the scope's
+        credentials were refused.
+        """
+        return partial(self._send, hop)
+
+    async def _send(self, hop: Hop, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        request.headers.pop(hdrs.AUTHORIZATION, None)  # ours alone: neither aiohttp's nor a caller's
+        own = from_userinfo(hop.userinfo, "the request URL")
+        known = await self._decide(hop, own)
+        if known is None:
+            return await _hand_on(hop, request, handler)
+        standing = self._standing(hop)
+        if known == standing.known and not standing.opened:
+            async with standing.first:
+                if not standing.opened:
+                    return await self._send_alone(standing, known, hop, request, handler)
+        if known == standing.known and standing.refused:
+            raise Unauthorized(str(hop.url), hop.index, known.source)
+        return await _send_with(known, hop, request, handler)
+
+    async def _send_alone(
+        self, standing: _Standing, known: Known, hop: Hop, request: ClientRequest, handler: ClientHandlerType
+    ) -> ClientResponse:
+        """Send the scope's first request with credentials; every end of it but cancellation lets the others go."""
+        try:
+            response = await _send_with(known, hop, request, handler)
+        except Exception:
+            standing.opened = True
+            raise
+        standing.opened = True
+        standing.refused = response.status == UNAUTHORIZED
+        return response
+
+    async def _decide(self, hop: Hop, own: Sequence[Candidate]) -> Known | None:
+        """Apply the policy table to one hop."""
+        if hop.policy == "never" or hop.signed:
+            return None
+        standing = self._standing(hop)
+        known = standing.including(own)
+        needs_look_up = hop.policy == "always" if known is None else not known.complete
+        if needs_look_up:
+            await self._look_up(hop, standing)
+            known = standing.including(own)
+        if hop.policy == "always" and (known is None or not known.complete):
+            username = next((candidate.username for candidate in (*own, *standing.upfront) if candidate.username), None)
+            raise MissingCredentials(str(hop.url), hop.index or "", username)
+        return known
+
+    async def answer_challenge(self, hops: Sequence[Hop]) -> bool:
+        """Look up credentials for the hops that went bare under auto; say whether sending again is worth it."""
+        worth = False
+        for hop in hops:
+            if hop.policy != "auto" or hop.sent is not None or hop.signed:
+                continue
+            standing = self._standing(hop)
+            await self._look_up(hop, standing)
+            worth = worth or standing.known is not None
+        return worth
+
+    def _standing(self, hop: Hop) -> _Standing:
+        key = realm_of(hop.url) if hop.scope is None else hop.scope.index
+        standing = self._standings.get(key)
+        if standing is None:
+            standing = self._standings[key] = _Standing(() if hop.scope is None else self._upfront(hop.scope.index))
+        return standing
+
+    def _upfront(self, index: Index) -> list[Candidate]:
+        callers = self._callers.get(index.name)
+        return [
+            *([Candidate("the caller", credentials=callers)] if callers is not None else []),
+            *from_environment(index, self._environ),
+            *from_userinfo(index.userinfo, "the index URL"),
+        ]
+
+    async def _look_up(self, hop: Hop, standing: _Standing) -> None:
+        if standing.looked_up is not None:
+            return
+        async with standing.look_up_lock:
+            if standing.looked_up is None:
+                netrc = await self._read_netrc()
+                url = hop.url if hop.scope is None else parse_url(hop.scope.index.url)
+                standing.learn(netrc.candidates(realm_of(url).host, use_default=hop.scope is not None))
+
+    async def _read_netrc(self) -> Netrc:
+        async with self._netrc_lock:
+            if self._netrc is None:
+                self._netrc = await to_thread.run_sync(self._read_netrc_blocking)
+        return self._netrc
+
+    def _read_netrc_blocking(self) -> Netrc:
+        return read_netrc(netrc_path(self._environ, self._home or Path.home()))
+
+
+async def _send_with(known: Known, hop: Hop, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    name, value = header_of(known.credentials)
+    request.headers[name] = value
+    hop.sent = known.source
+    return await _hand_on(hop, request, handler)
+
+
+async def _hand_on(hop: Hop, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    hop.asked = True
+    response = await handler(request)
+    hop.status = response.status
+    return response

@@ -1,0 +1,101 @@
+"""`fetcher get TARGET...`"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fetcher.cli.options import Settings, common_options, make_fetcher, target_options
+from fetcher.cli.run import Outcome, finish, run, run_all
+from fetcher.cli.targets import find_file, interpreter_for, read_requested
+from fetcher.download.download import Download, OnProgress, Progress
+from fetcher.errors import FetcherError
+
+__all__ = ["command"]
+
+
+@click.command("get")
+@click.argument("targets", nargs=-1, metavar="TARGET...")
+@click.option(
+    "-d",
+    "--dest",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Where files go; created if need be.  [default: .]",
+)
+@click.option("--fsync", is_flag=True, help="Have each file on the disk before it gets its name.")
+@target_options
+@common_options
+def command(
+    settings: Settings,
+    targets: tuple[str, ...],
+    dest: Path,
+    fsync: bool,
+    requirements: tuple[Path, ...],
+    python_version: str | None,
+    platforms: tuple[str, ...],
+) -> None:
+    """Download wheels, each checked against the index's digest; print the path of each.
+
+    TARGET is a URL, a name, or a requirement such as "numpy>=2".  Dependencies are not fetched.
+    """
+    try:
+        requested = read_requested(targets, requirements)
+        interpreter = interpreter_for(python_version, platforms)
+        fetcher = make_fetcher(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
+    except FetcherError as error:
+        finish(error, settings)
+
+    async def main() -> Sequence[Outcome]:
+        with _progress(settings) as on_progress:
+
+            async def work(number: int) -> Outcome:
+                target = requested.targets[number]
+                file = await find_file(fetcher, target, interpreter)
+                done = await fetcher.download(file, dest, fsync=fsync, on_progress=on_progress)
+                return Outcome(target.text, _fields(done), f"{done.path}\n".encode())
+
+            async with fetcher:
+                return await run_all([target.text for target in requested.targets], work, settings)
+
+    run(main, settings)
+
+
+def _fields(done: Download) -> dict[str, Any]:
+    return {
+        "filename": done.filename,
+        "url": done.url,
+        "index": done.index,
+        "path": str(done.path),
+        "size": done.size,
+        "sha256": done.sha256,
+        "bytes": done.bytes,
+        "resumed_from": done.resumed_from,
+        "seconds": round(done.seconds, 3),
+    }
+
+
+@contextmanager
+def _progress(settings: Settings) -> Iterator[OnProgress | None]:
+    """Draw a bar a file on stderr, where that is a terminal and nobody objects."""
+    if settings.quiet or settings.no_progress or not sys.stderr.isatty():
+        yield None
+        return
+    # Imported here: it takes as long as the rest of the command, and is mostly not needed.
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress as Bars, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        known: dict[str, Any] = {}
+
+        def on_progress(event: Progress) -> None:
+            if event.filename not in known:
+                known[event.filename] = bars.add_task(event.filename, total=event.total)
+            bars.update(known[event.filename], completed=event.received, total=event.total)
+
+        yield on_progress

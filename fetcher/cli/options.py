@@ -1,0 +1,133 @@
+"""The options that all commands share, and the `Fetcher` they describe."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fetcher.client import Fetcher
+from fetcher.index.config import declare, read_config
+
+__all__ = ["Settings", "common_options", "make_fetcher", "target_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the shared options said."""
+
+    index_url: str | None
+    extra_index_url: tuple[str, ...]
+    index: tuple[str, ...]
+    authenticate: tuple[str, ...]
+    config_file: Path | None
+    no_config: bool
+    concurrency: int
+    retries: int
+    timeout: float
+    json: bool
+    quiet: bool
+    verbose: int
+    no_progress: bool
+    debug: bool
+
+
+_OPTIONS = [
+    click.option("-i", "--index-url", metavar="URL", help="The default index, asked last (named `default`)."),
+    click.option("--extra-index-url", multiple=True, metavar="URL", help="A further index, asked before the default."),
+    click.option("--index", multiple=True, metavar="NAME=URL", help="A named index, asked first."),
+    click.option(
+        "--authenticate", multiple=True, metavar="NAME=POLICY", help="auto, always or never, for the index NAME."
+    ),
+    click.option(
+        "--config-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A file with [[index]] tables, as uv.toml has them.",
+    ),
+    click.option("--no-config", is_flag=True, help="Read no configuration file."),
+    click.option("--concurrency", type=click.IntRange(1), default=64, show_default=True, help="Requests at once."),
+    click.option(
+        "--retries", type=click.IntRange(0), default=3, show_default=True, help="Attempts after a transient failure."
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=30.0,
+        show_default=True,
+        help="Seconds without a connection or a byte.",
+    ),
+    click.option("--json", is_flag=True, help="One JSON object a line."),
+    click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr."),
+    click.option("-v", "--verbose", count=True, help="Say more on stderr; repeatable."),
+    click.option("--no-progress", is_flag=True, help="No progress bar, on a terminal either."),
+    click.option("--debug", is_flag=True, help="Show a traceback with an error."),
+]
+_TARGET_OPTIONS = [
+    click.option(
+        "-r",
+        "--requirement",
+        "requirements",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A requirements file; repeatable.",
+    ),
+    click.option("--python-version", metavar="X.Y", help="Choose wheels for this Python instead of the running one."),
+    click.option("--platform", "platforms", multiple=True, metavar="TAG", help="Choose wheels for this platform."),
+]
+
+
+def common_options(function: F) -> F:
+    """Add the options that every command has; they arrive as one `settings`."""
+
+    def collected(**options: Any) -> None:  # noqa: ANN401 - click passes each option as its own type
+        own = {name: options.pop(name) for name in list(options) if name not in Settings.__dataclass_fields__}
+        settings = Settings(**options)
+        _set_up_logging(settings)
+        function(settings=settings, **own)
+
+    collected.__doc__, collected.__name__ = function.__doc__, function.__name__
+    # Options that the command itself declared stand on the inner function.
+    collected.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in reversed(_OPTIONS):
+        option(collected)
+    return collected  # type: ignore[return-value]
+
+
+def target_options(function: F) -> F:
+    """Add the options of commands that take TARGETs."""
+    for option in reversed(_TARGET_OPTIONS):
+        option(function)
+    return function
+
+
+def make_fetcher(settings: Settings, *, index_url: str | None = None, extra: tuple[str, ...] = ()) -> Fetcher:
+    """Return the Fetcher that the settings describe; a flag beats what a requirements file said.
+
+    Raises ConfigError.
+    """
+    if settings.no_config and settings.config_file is not None:
+        raise click.UsageError("--no-config and --config-file exclude each other")
+    configured = [] if settings.config_file is None else read_config(settings.config_file)
+    indexes = declare(
+        index_url=settings.index_url or index_url,
+        extra_index_urls=(*settings.extra_index_url, *extra),
+        named=settings.index,
+        authenticate=settings.authenticate,
+        configured=configured,
+    )
+    return Fetcher(indexes, concurrency=settings.concurrency, retries=settings.retries, timeout=settings.timeout)
+
+
+def _set_up_logging(settings: Settings) -> None:
+    levels = [logging.WARNING, logging.INFO, logging.DEBUG]
+    level = logging.ERROR if settings.quiet else levels[min(settings.verbose, 2)]
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("fetcher")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)

@@ -1,0 +1,57 @@
+"""The check of a digest while the bytes go by."""
+
+import hashlib
+from collections.abc import Mapping
+
+from fetcher.errors import HashMismatch
+
+__all__ = ["ALGORITHMS", "Digest"]
+
+# The order of trust.  The last two are broken against an attacker, but still tell an accident; old devpi and mirrors
+# give nothing else.
+ALGORITHMS = (
+    *("sha256", "sha512", "sha384", "sha3_256", "sha3_512", "sha3_384", "blake2b", "blake2s", "sha224", "sha3_224"),
+    *("sha1", "md5"),
+)
+
+
+class Digest:
+    """The strongest digest that the index names, computed piece by piece; always SHA-256 as well, to tell the caller.
+
+    `size` counts the bytes so far.
+    """
+
+    def __init__(self, hashes: Mapping[str, str]) -> None:
+        self.algorithm = next((name for name in ALGORITHMS if name in hashes), None)
+        self.expected = hashes[self.algorithm].lower() if self.algorithm else None
+        self.size = 0
+        self._sha256 = hashlib.sha256()
+        self._other = None
+        if self.algorithm not in (None, "sha256"):
+            self._other = hashlib.new(self.algorithm, usedforsecurity=False)
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self.size += len(data)
+        self._sha256.update(data)
+        if self._other is not None:
+            self._other.update(data)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes so far, in lower-case hex."""
+        return self._sha256.hexdigest()
+
+    @property
+    def actual(self) -> str:
+        """The digest so far, in the algorithm of the index."""
+        return self.sha256 if self._other is None else self._other.hexdigest()
+
+    def mismatch(self, filename: str, url: str) -> HashMismatch:
+        """Return the error for bytes that do not match."""
+        return HashMismatch(filename, url, self.algorithm or "", self.expected or "", self.actual)
+
+    @property
+    def matches(self) -> bool:
+        """Whether the bytes so far are the ones the index named; True when it named none."""
+        return self.expected is None or self.actual == self.expected

@@ -1,0 +1,1 @@
+"""WHERE do bytes go?"""

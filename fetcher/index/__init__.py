@@ -1,0 +1,1 @@
+"""WHICH index does this URL belong to?"""

@@ -1,0 +1,156 @@
+"""Which wheel of a project fits a requirement and an interpreter.
+
+Rules, as pip and uv have them:
+
+* Of the versions that the specifier admits, the highest that has a fitting wheel; pre-releases only if the specifier
+  names one or nothing else fits (PEP 440).
+* A yanked file only for a requirement that pins its version by `==` or `===` (PEP 592).
+* `requires-python` must admit the interpreter's version; one that cannot be parsed admits all.
+* Of a version's wheels the one with the best tag (PEP 425), then the highest build number (PEP 427).
+
+This file is pure.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from packaging.requirements import Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, platform_tags, sys_tags
+from packaging.version import Version
+
+from fetcher.errors import ConfigError, NotFound
+from fetcher.index.pages import File, Project
+
+__all__ = ["Target", "choose_wheel", "describe_python", "this_interpreter"]
+
+_PYTHON_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+_MANYLINUX = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)")
+_MACOS = re.compile(r"macosx_(\d+)_(\d+)_(\w+)")
+# PEP 513, 571, 599: the older names of three glibc versions.
+_LEGACY_MANYLINUX = {"manylinux2014": 17, "manylinux2010": 12, "manylinux1": 5}
+
+
+@dataclass(frozen=True)
+class Target:
+    """An interpreter: its full version, and the rank of each tag it accepts (0 is best)."""
+
+    python: Version
+    ranks: Mapping[Tag, int]
+
+
+def this_interpreter(python: str) -> Target:
+    """Return the running interpreter as a target; `python` is its full version."""
+    return Target(Version(python), _ranked(sys_tags()))
+
+
+def describe_python(python: str, platforms: Iterable[str]) -> Target:
+    """Return the CPython target of a version `X.Y` or `X.Y.Z`; no platforms: those of this machine.
+
+    Raises ConfigError for another form of version.
+    """
+    match = _PYTHON_VERSION.fullmatch(python)
+    if match is None:
+        raise ConfigError(f"{python!r} is not a Python version of the form 3.12 or 3.12.1")
+    release = (int(match[1]), int(match[2]))
+    accepted = [tag for platform in platforms for tag in _expand_platform(platform)] or list(platform_tags())
+    interpreter = f"cp{release[0]}{release[1]}"
+    tags = [*cpython_tags(release, platforms=accepted), *compatible_tags(release, interpreter, accepted)]
+    return Target(Version(python), _ranked(tags))
+
+
+def _ranked(tags: Iterable[Tag]) -> dict[Tag, int]:
+    ranks: dict[Tag, int] = {}
+    for tag in tags:
+        ranks.setdefault(tag, len(ranks))
+    return ranks
+
+
+def _expand_platform(platform: str) -> Iterator[str]:
+    """Yield a platform and the older ones that it can run the wheels of, newest first."""
+    platform = platform.replace("-", "_").replace(".", "_")
+    for name, minor in _LEGACY_MANYLINUX.items():
+        if platform.startswith(f"{name}_"):
+            platform = f"manylinux_2_{minor}_{platform.removeprefix(f'{name}_')}"
+    if match := _MANYLINUX.fullmatch(platform):
+        yield from _expand_manylinux(int(match[1]), int(match[2]), match[3])
+    elif match := _MACOS.fullmatch(platform):
+        yield from mac_platforms((int(match[1]), int(match[2])), match[3])
+    else:
+        yield platform
+
+
+def _expand_manylinux(major: int, minor: int, arch: str) -> Iterator[str]:
+    legacy = {value: name for name, value in _LEGACY_MANYLINUX.items()}
+    for older in range(minor, 4, -1):  # glibc 2.5, manylinux1, is the oldest there is
+        yield f"manylinux_{major}_{older}_{arch}"
+        if older in legacy:
+            yield f"{legacy[older]}_{arch}"
+
+
+def choose_wheel(
+    project: Project, requirement: Requirement, target: Target, hashes: frozenset[tuple[str, str]] = frozenset()
+) -> File:
+    """Return the wheel to take; `hashes` (algorithm, digest), if any, must name it where the page has a digest.
+
+    Raises NotFound, with a sentence that says what there is instead.
+    """
+    fitting = [file for file in project.files if _fits(file, requirement, target) and _is_named(file, hashes)]
+    versions = {file.version for file in fitting if file.version is not None}
+    admitted = sorted(requirement.specifier.filter(versions), reverse=True)
+    for version in admitted:
+        wheels = [file for file in fitting if file.version == version]
+        return min(wheels, key=lambda file: _order(file, target))
+    raise NotFound("", asked=_explain_none(project, requirement, target))
+
+
+def _is_named(file: File, hashes: frozenset[tuple[str, str]]) -> bool:
+    known = {(algorithm, digest) for algorithm, digest in file.hashes.items() if any(algorithm == a for a, _ in hashes)}
+    return not known or bool(known & hashes)
+
+
+def _fits(file: File, requirement: Requirement, target: Target) -> bool:
+    if not file.is_wheel or file.version is None or file.tags.isdisjoint(target.ranks):
+        return False
+    if file.yanked and not _pins(requirement.specifier):
+        return False
+    return _admits(file.requires_python, target.python)
+
+
+def _pins(specifiers: SpecifierSet) -> bool:
+    return any(one.operator == "===" or (one.operator == "==" and "*" not in one.version) for one in specifiers)
+
+
+def _admits(requires_python: str | None, python: Version) -> bool:
+    if not requires_python:
+        return True
+    try:
+        return SpecifierSet(requires_python).contains(python, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def _order(file: File, target: Target) -> tuple[int, int, str]:
+    """Return a sort key: best tag first, then the highest build number."""
+    rank = min(target.ranks[tag] for tag in file.tags if tag in target.ranks)
+    number, text = file.build or (-1, "")
+    return rank, -number, text
+
+
+def _explain_none(project: Project, requirement: Requirement, target: Target) -> str:
+    where = f"on {project.index.label}" if project.index is not None else f"at {project.url}"
+    versions = {file.version for file in project.files if file.version is not None}
+    if not project.files:
+        return f"{project.name} has no files {where}"
+    admitted = list(requirement.specifier.filter(versions))
+    if not admitted:
+        newest = f"; the newest is {max(versions)}" if versions else ""
+        return f"no version of {project.name} {where} satisfies {requirement}{newest}"
+    of_version = [file for file in project.files if file.version in admitted]
+    if not any(file.is_wheel for file in of_version):
+        return f"{requirement} has only source distributions {where}, no wheel"
+    return (
+        f"{requirement} has no wheel {where} that fits Python {target.python} and this platform "
+        f"({len(of_version)} files looked at)"
+    )

@@ -1,0 +1,174 @@
+"""URLs as the scope rules see them: realm, whole path segments, userinfo, redaction.
+
+Rules (RFC 3986 §6.2.2 and §6.2.3, RFC 6454 §4):
+
+* A realm is (scheme, host, effective port).  Host names are compared in lower case and IDNA form; a port that is the
+  scheme's default equals no port; http is never https.
+* Paths are compared by whole segments, after dot segments are resolved (`%2e` is a dot) and percent-encoding is
+  normalised.  `%2F` stays inside its segment.
+* URLs are parsed by yarl, the parser that aiohttp sends with, so that no URL means one thing to the scope rules and
+  another on the wire.
+* A URL is shown to people only after `redact`: no userinfo, no signatures, no tokens, no fragment.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from yarl import URL
+
+__all__ = [
+    "Realm",
+    "Userinfo",
+    "file_name",
+    "is_signed",
+    "join",
+    "parse_url",
+    "realm_of",
+    "redact",
+    "segments_of",
+    "split_userinfo",
+]
+
+HIDDEN = "***"
+
+# Query keys whose presence means "this URL carries its own permission" (AWS SigV4 and V2, Google, Azure SAS,
+# CloudFront, Alibaba OSS, Akamai).  Compared in lower case.
+_SIGNATURE_KEYS = frozenset(
+    {
+        "x-amz-signature",
+        "x-goog-signature",
+        "x-oss-signature",
+        "sig",
+        "signature",
+        "key-pair-id",
+        "hdnea",
+        "hdnts",
+    }
+)
+# Query keys whose values are secrets or lead to one; hidden besides those above.
+_SECRET_KEY = re.compile(
+    r"token|secret|passw|credential|signature|policy|api[-_]?key|access[-_]?key|accessid|auth|^(sig|key|code|jwt|pat|se|sp|sv)$",
+    re.IGNORECASE,
+)
+# For text that is no URL: whatever stands between `//` and the last `@` before the path.
+_USERINFO_TEXT = re.compile(r"//[^/?#\s]*@")
+_QUERY_TEXT = re.compile(r"\?\S*")
+
+
+class Realm(NamedTuple):
+    """Scheme, host (lower case, IDNA) and effective port: the widest place that credentials ever apply to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = {"http": 80, "https": 443}[self.scheme]
+        return f"{self.scheme}://{host}" if self.port == default else f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Userinfo:
+    """What stood before the `@`, percent-decoded.  `password` is None without a colon: `user@` is not `user:@`."""
+
+    username: str = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+def parse_url(text: str) -> URL:
+    """Parse an absolute http(s) URL; path normalised, query kept to the letter (a signature may cover it).
+
+    Raises ValueError with the redacted text when it is something else.
+    """
+    try:
+        url = URL(text.strip())
+        # A port out of range is found only when it is asked for.
+        usable = url.scheme in ("http", "https") and bool(url.raw_host) and url.port is not None
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"{redact(text)!r} is not an http or https URL")
+    return _with_raw_query(url, text)
+
+
+def _with_raw_query(url: URL, text: str) -> URL:
+    _, mark, query = text.strip().partition("#")[0].partition("?")
+    if not mark or query == url.raw_query_string or not query.isascii() or not query.isprintable() or " " in query:
+        return url.with_fragment(None)
+    return URL(str(url.with_query(None).with_fragment(None)) + "?" + query, encoded=True)
+
+
+def split_userinfo(url: URL) -> tuple[URL, Userinfo | None]:
+    """Return the URL without its userinfo, and the userinfo."""
+    if url.raw_user is None and url.raw_password is None:
+        return url, None
+    password = None if url.raw_password is None else unquote(url.raw_password)
+    bare = URL.build(
+        scheme=url.scheme,
+        authority=url.raw_authority.rpartition("@")[2],
+        path=url.raw_path,
+        query_string=url.raw_query_string,
+        encoded=True,
+    )
+    return bare, Userinfo(unquote(url.raw_user or ""), password)
+
+
+def realm_of(url: URL) -> Realm:
+    """Return the realm of an absolute http(s) URL."""
+    return Realm(url.scheme, (url.raw_host or "").lower(), url.port or 0)
+
+
+def segments_of(url: URL) -> tuple[str, ...]:
+    """Return the path as whole segments, without the empty one that a trailing slash leaves."""
+    path = url.raw_path[1:].removesuffix("/")
+    return tuple(path.split("/")) if path else ()
+
+
+def join(base: URL, reference: str) -> URL:
+    """Resolve a reference, such as a `Location` header, against the URL it came from (RFC 3986 §5)."""
+    absolute = URL(reference.strip())
+    if not absolute.absolute:
+        absolute = base.join(absolute)
+    elif not absolute.scheme:
+        absolute = absolute.with_scheme(base.scheme)
+    return _with_raw_query(absolute, reference)
+
+
+def is_signed(url: URL) -> bool:
+    """Say whether the URL carries its own permission, so that an Authorization header would spoil it."""
+    return any(key.lower() in _SIGNATURE_KEYS for key in url.query)
+
+
+def file_name(url: URL) -> str:
+    """Return the last path segment, decoded once."""
+    return unquote(url.raw_path.rpartition("/")[2])
+
+
+def redact(text: str | URL) -> str:
+    """Return a URL as it may be shown: userinfo and secret-looking query values replaced by `***`, fragment dropped."""
+    try:
+        url = URL(str(text))
+        if not url.raw_host:
+            return _redact_text(str(text))
+        bare, userinfo = split_userinfo(url)
+    except ValueError:
+        return _redact_text(str(text))
+    shown = str(bare.with_query(None).with_fragment(None))
+    if userinfo is not None:
+        shown = shown.replace("://", f"://{HIDDEN}@", 1)
+    query = "&".join(_redact_pairs(bare.raw_query_string.split("&")))
+    return f"{shown}?{query}" if query else shown
+
+
+def _redact_pairs(pairs: Iterable[str]) -> Iterable[str]:
+    for pair in pairs:
+        key, equals, _ = pair.partition("=")
+        yield f"{key}={HIDDEN}" if equals and _SECRET_KEY.search(unquote(key)) else pair
+
+
+def _redact_text(text: str) -> str:
+    return _QUERY_TEXT.sub(f"?{HIDDEN}", _USERINFO_TEXT.sub(f"//{HIDDEN}@", text))

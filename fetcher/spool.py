@@ -1,0 +1,104 @@
+"""A body kept for later: memory first, then an unnamed temporary file; and the bounded shelf of such bodies."""
+
+from collections import OrderedDict
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import IO, Self
+
+from anyio import to_thread
+
+__all__ = ["Shelf", "Spool"]
+
+# Small wheels (below 128 KiB) never touch the disk.
+MEMORY = 256 * 1024
+# Writes go to the disk in pieces of this size: a thread per chunk would cost more than the write.
+BATCH = 1 << 20
+
+
+class Spool:
+    """Bytes written in order and read at any place.  Close it when it is no longer needed."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115 - closed by `close`
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        self.size = 0
+
+    async def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self._waiting.append(data)
+        self._waiting_size += len(data)
+        self.size += len(data)
+        if self._waiting_size >= BATCH:
+            await self._flush()
+
+    async def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes `[start, stop)`, as far as they are there."""
+        await self._flush()
+        if self.size <= MEMORY:
+            return self._read(start, stop)
+        return await to_thread.run_sync(self._read, start, stop)
+
+    def close(self) -> None:
+        """Give the memory and the file back."""
+        self._waiting.clear()
+        self._file.close()
+
+    async def _flush(self) -> None:
+        if not self._waiting:
+            return
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._waiting_size = 0
+        if self.size <= MEMORY:
+            self._file.write(data)
+        else:
+            await to_thread.run_sync(self._write, data)
+
+    def _write(self, data: bytes) -> None:
+        self._file.seek(0, 2)
+        self._file.write(data)
+
+    def _read(self, start: int, stop: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(stop - start)
+
+
+class Shelf:
+    """Whole bodies read on the way to METADATA, so that downloading the file later costs nothing.
+
+    Bounded in bytes and in number; the one put first goes first.  A body belongs to a URL.
+    """
+
+    def __init__(self, most_bytes: int = 512 << 20, most: int = 256) -> None:
+        self._most_bytes = most_bytes
+        self._most = most
+        self._spools: OrderedDict[str, Spool] = OrderedDict()
+        self._bytes = 0
+
+    def put(self, url: str, spool: Spool) -> None:
+        """Keep a body; too large a one is closed at once."""
+        if (old := self.take(url)) is not None:
+            old.close()
+        self._spools[url] = spool
+        self._bytes += spool.size
+        while self._bytes > self._most_bytes or len(self._spools) > self._most:
+            _, oldest = self._spools.popitem(last=False)
+            self._bytes -= oldest.size
+            oldest.close()
+
+    def take(self, url: str) -> Spool | None:
+        """Hand a body over, if it is there; the taker closes it."""
+        spool = self._spools.pop(url, None)
+        if spool is not None:
+            self._bytes -= spool.size
+        return spool
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._spools:
+            self._spools.popitem()[1].close()

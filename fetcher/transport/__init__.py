@@ -1,0 +1,1 @@
+"""HOW do bytes cross the wire?"""

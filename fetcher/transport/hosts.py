@@ -1,0 +1,43 @@
+"""What was learned of each host in this run: its limit, its pause, and the form of range it understands."""
+
+from dataclasses import dataclass, field
+
+from anyio import CapacityLimiter
+
+from fetcher.index.urls import Realm
+
+__all__ = ["Host", "Hosts"]
+
+
+@dataclass
+class Host:
+    """One host.
+
+    `cool_until` is a monotonic time in seconds before which nothing is sent there.  The two refusals are set only when
+    the same file was then had in another form, so that one file's fault is not held against its host; a later 206
+    heals `refuses_ranges`.
+    """
+
+    limiter: CapacityLimiter
+    cool_until: float = 0.0
+    refuses_suffix: bool = False
+    refuses_ranges: bool = False
+
+    def cool_down(self, until: float) -> None:
+        """Keep everybody from this host until then; an earlier, longer pause stays."""
+        self.cool_until = max(self.cool_until, until)
+
+
+@dataclass
+class Hosts:
+    """All hosts of this run, each made at its first use; at most `connections` requests at once to one of them."""
+
+    connections: int
+    _hosts: dict[Realm, Host] = field(default_factory=dict)
+
+    def of(self, realm: Realm) -> Host:
+        """Return what is known of a realm."""
+        host = self._hosts.get(realm)
+        if host is None:
+            host = self._hosts[realm] = Host(CapacityLimiter(self.connections))
+        return host

@@ -1,0 +1,83 @@
+"""After a failed attempt: wait and try again, or give up.
+
+Rules:
+
+* Worth another attempt: connection faults, cut bodies, 408, 429, and 5xx except 501 and 505.
+* The wait doubles from attempt to attempt and is drawn evenly between zero and that bound ("full jitter"), so that
+  clients which failed together do not come back together.
+* Retry-After is obeyed, in seconds or as a date; it holds for the host.  One that asks for longer than `longest_wait`
+  ends the request at once, saying so.
+
+This file is pure: the random number and the time are arguments.
+"""
+
+from dataclasses import dataclass
+
+from fetcher.errors import (
+    ConnectFailed,
+    Disconnected,
+    FetcherError,
+    ServerFailed,
+    Stalled,
+    StatusError,
+    Throttled,
+    TimedOut,
+    Truncated,
+)
+
+__all__ = ["GiveUp", "RetryPolicy", "Verdict", "Wait", "decide_retry"]
+
+_FAULTS = (Disconnected, TimedOut, Stalled, Truncated)
+# Not Implemented and HTTP Version Not Supported will not change by asking again.
+_LASTING = frozenset({501, 505})
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how long: `retries` further attempts, first wait and longest wait in seconds."""
+
+    retries: int = 3
+    first_wait: float = 0.25
+    # A minute is what people still wait for without looking whether it hangs.
+    longest_wait: float = 60.0
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Try again after `seconds`; `host_wide` if the server asked for the pause."""
+
+    seconds: float
+    host_wide: bool = False
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Raise `error`."""
+
+    error: FetcherError
+
+
+Verdict = Wait | GiveUp
+
+
+def is_transient(error: FetcherError) -> bool:
+    """Say whether another attempt might end better."""
+    if isinstance(error, ConnectFailed):
+        return not error.lasting
+    if isinstance(error, ServerFailed):
+        return error.status not in _LASTING
+    return isinstance(error, (*_FAULTS, Throttled))
+
+
+def decide_retry(error: FetcherError, *, attempt: int, policy: RetryPolicy, chance: float) -> Verdict:
+    """Decide after attempt number `attempt` (from 1) failed with `error`; `chance` is drawn from [0, 1)."""
+    if not is_transient(error):
+        return GiveUp(error)
+    asked = error.retry_after if isinstance(error, StatusError) else None
+    if isinstance(error, StatusError) and asked is not None and asked > policy.longest_wait:
+        return GiveUp(Throttled(error.url, error.status, asked))
+    if attempt > policy.retries:
+        return GiveUp(error)
+    if asked is not None:
+        return Wait(asked, host_wide=True)
+    return Wait(min(policy.longest_wait, policy.first_wait * 2.0 ** (attempt - 1)) * chance)

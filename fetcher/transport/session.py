@@ -1,0 +1,212 @@
+"""The only door to aiohttp's session.  One request, one response; aiohttp's exceptions stop here.
+
+Settings that are not aiohttp's own, and why:
+
+* no total time-out: a large file may take its time; silence and stalls are what ends an attempt.
+* no cookies: a login page's cookie must not be replayed.
+* no limit in the connector: the transport's own limiters hold it, so that waiting for a slot is not a time-out.
+* `trust_env` off: aiohttp would send netrc passwords by itself.  Proxies are taken from the environment here.
+* no redirects: each hop is resolved afresh by the transport.
+"""
+
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import async_timeout
+import truststore
+from aiohttp import ClientMiddlewareType, ClientResponse
+from anyio import current_time
+from yarl import URL
+
+from fetcher.errors import (
+    BadReply,
+    ConnectFailed,
+    Disconnected,
+    FetcherError,
+    Stalled,
+    TimedOut,
+    TransportError,
+    Truncated,
+)
+from fetcher.transport.reply import Reply
+from fetcher.version import __version__
+
+__all__ = ["Response", "Session", "Timeouts"]
+
+# On the plain asyncio loop a larger buffer means fewer, larger chunks; measured best around 1 MiB.
+READ_BUFFER = 1 << 20
+# A body left with at most this many bytes is read to its end, so that the connection can be used again.
+REST_WORTH_READING = 256 * 1024
+# ... but not for longer than this, in seconds.
+REST_PATIENCE = 1.0
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds: `connect` for a connection, `read` without a byte; less than `least` bytes in `window` is a stall."""
+
+    connect: float = 30.0
+    read: float = 30.0
+    window: float = 30.0
+    least: int = 4096
+
+
+class Session:
+    """An aiohttp session set up for package files.  Use it as an async context manager."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._proxies = urllib.request.getproxies()
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.read
+            ),
+            headers={"User-Agent": f"fetcher/{__version__}"},
+            read_bufsize=READ_BUFFER,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    @asynccontextmanager
+    async def open_(
+        self, url: URL, headers: Mapping[str, str], *, middleware: ClientMiddlewareType, decode: bool
+    ) -> AsyncIterator["Response"]:
+        """Send one GET and yield the response; leaving the block gives the connection back or closes it.
+
+        Raises TransportError for whatever goes wrong on the wire.
+        """
+        if self._http is None:
+            raise RuntimeError("the session is not open: use `async with`")
+        try:
+            response = await self._http.get(
+                url,
+                headers=headers,
+                middlewares=(middleware,),
+                allow_redirects=False,
+                auto_decompress=decode,
+                proxy=self._proxy(url),
+            )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _translate(error, str(url), self._timeouts) from error
+        opened = Response(response, str(url), self._timeouts)
+        try:
+            yield opened
+            await opened.read_small_rest()
+        finally:
+            response.close()
+
+    def _proxy(self, url: URL) -> str | None:
+        host = url.raw_host or ""
+        if not self._proxies or urllib.request.proxy_bypass(host):
+            return None
+        return self._proxies.get(url.scheme) or self._proxies.get("all")
+
+
+class Response:
+    """A response whose body is read by whoever opened it.  `received` counts the body's bytes so far, decoded."""
+
+    def __init__(self, response: ClientResponse, url: str, timeouts: Timeouts) -> None:
+        self.reply = Reply.of(url, response.status, response.headers)
+        self.location = response.headers.get("Location")
+        self.received = 0
+        self._content = response.content
+        self._timeouts = timeouts
+        self._window_bytes = 0
+        self._window_left = timeouts.window
+
+    async def read_some(self) -> bytes:
+        """Return the next bytes as they arrive, `b""` at the end.
+
+        Raises Truncated, Disconnected, TimedOut, Stalled, BadReply.  Only time spent waiting counts as a stall.
+        """
+        began = current_time()
+        try:
+            async with async_timeout.timeout(self._window_left):
+                chunk = await self._content.readany()
+        except TimeoutError as error:
+            if isinstance(error, aiohttp.ServerTimeoutError):
+                raise _translate(error, self.reply.url, self._timeouts) from error
+            raise Stalled(self.reply.url, least=self._timeouts.least, seconds=self._timeouts.window) from error
+        except aiohttp.ClientError as error:
+            raise self._broken(error) from error
+        self._measure(len(chunk), current_time() - began)
+        self.received += len(chunk)
+        return chunk
+
+    def _measure(self, count: int, waited: float) -> None:
+        self._window_bytes += count
+        self._window_left -= waited
+        if self._window_bytes >= self._timeouts.least:
+            self._window_bytes, self._window_left = 0, self._timeouts.window
+
+    def _broken(self, error: Exception) -> FetcherError:
+        if isinstance(error, aiohttp.ClientPayloadError) and not self.reply.content_encoding:
+            return Truncated(self.reply.url, received=self.received, expected=self.reply.content_length)
+        return _translate(error, self.reply.url, self._timeouts)
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body; raises BadReply if it is larger than `limit` bytes."""
+        body = await self.read_up_to(limit + 1)
+        if len(body) > limit:
+            raise BadReply(self.reply.url, f"a body of more than {limit} bytes")
+        return body
+
+    async def read_up_to(self, count: int) -> bytes:
+        """Return `count` bytes, or fewer at the end of the body, or the few more that came in the last chunk."""
+        chunks = []
+        held = 0
+        while held < count and (chunk := await self.read_some()):
+            chunks.append(chunk)
+            held += len(chunk)
+        return b"".join(chunks)
+
+    async def read_small_rest(self) -> None:
+        """Read what is left if it is little, so that the connection is given back and not closed."""
+        left = REST_WORTH_READING
+        if self.reply.content_length is not None and self.reply.content_length - self.received > left:
+            return
+        try:
+            async with async_timeout.timeout(REST_PATIENCE):
+                while left > 0 and (chunk := await self._content.readany()):
+                    left -= len(chunk)
+                    self.received += len(chunk)
+        except (aiohttp.ClientError, TimeoutError):
+            return  # the body is not wanted any more: the connection is then closed instead
+
+
+def _translate(error: Exception, url: str, timeouts: Timeouts) -> TransportError:
+    """Return our error for one of aiohttp's."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return ConnectFailed(url, f"its TLS certificate is not trusted: {error.certificate_error}", lasting=True)
+        case aiohttp.ConnectionTimeoutError():
+            return TimedOut(url, "no connection", seconds=timeouts.connect)
+        case TimeoutError():
+            return TimedOut(url, "nothing came", seconds=timeouts.read)
+        case aiohttp.ClientConnectorError():
+            return ConnectFailed(url, error.os_error.strerror or str(error.os_error))
+        case aiohttp.ServerDisconnectedError():
+            return Disconnected(url, "the server closed it without an answer")
+        case aiohttp.ClientOSError():
+            return Disconnected(url, error.strerror or str(error))
+        case aiohttp.ClientResponseError():
+            return BadReply(url, error.message)
+        case _:
+            return BadReply(url, str(error) or type(error).__name__)

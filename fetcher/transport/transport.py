@@ -1,0 +1,306 @@
+"""One question to the network, asked until there is an answer: limits, redirects, challenges, retries.
+
+The loop stands around "send and consume the body", because a body can break as well as a head.  Per attempt:
+
+1. every hop: wait while its host cools down; take a place at the host, then one of all; send (the auth middleware
+   decides what goes with it); on a redirect give both back, and resolve the next hop afresh.
+2. 401, 403, 404 and login pages are challenges first: if credentials turn up that were not sent, ask once more.
+3. a transient failure: wait as the retry rules say, and try again.
+"""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar, assert_never
+
+import anyio
+from anyio import CapacityLimiter
+from yarl import URL
+
+from fetcher.auth.middleware import Authenticator, Hop
+from fetcher.errors import (
+    BadReply,
+    ConfigError,
+    FetcherError,
+    Forbidden,
+    InsecureRedirect,
+    LoginPage,
+    NotFound,
+    ServerFailed,
+    StatusError,
+    Throttled,
+    TooManyRedirects,
+    Unauthorized,
+)
+from fetcher.index.scope import Index
+from fetcher.index.urls import Userinfo, join, parse_url, realm_of, split_userinfo
+from fetcher.segments import Segment, Suffix, range_header
+from fetcher.transport.hosts import Host, Hosts
+from fetcher.transport.reply import Reply
+from fetcher.transport.retry import GiveUp, RetryPolicy, Wait, decide_retry
+from fetcher.transport.session import Response, Session
+
+__all__ = ["Answer", "Meter", "Request", "Transport"]
+
+T = TypeVar("T")
+
+# What browsers and curl -L --max-redirs 10 accept; a chain that long is a loop.
+MAX_HOPS = 10
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+CHALLENGES = frozenset({401, 403, 404})
+PARTIAL = 206
+SUCCESSES = frozenset({200, 203, PARTIAL})
+
+
+@dataclass(frozen=True)
+class Request:
+    """One GET.
+
+    `listed_by` is the index whose page named the URL; `wanted` becomes the Range header, `if_range` a strong validator
+    beside it.  `handled` are statuses that the consumer understands: they are neither raised nor retried.  `decode`
+    undoes a Content-Encoding.  `patient` is False for a request that has a fallback: it is not retried.
+    """
+
+    url: str
+    listed_by: Index | None = None
+    wanted: Segment | Suffix | None = None
+    if_range: str | None = None
+    accept: str = "*/*"
+    accept_encoding: str = "identity"
+    handled: frozenset[int] = frozenset()
+    decode: bool = True
+    patient: bool = True
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the request headers, without any that auth adds."""
+        headers = {"Accept": self.accept, "Accept-Encoding": self.accept_encoding}
+        if self.wanted is not None:
+            headers["Range"] = range_header(self.wanted)
+            if self.if_range is not None:
+                headers["If-Range"] = self.if_range
+        return headers
+
+
+@dataclass
+class Meter:
+    """What one operation cost, and what it may cost.
+
+    `requests` counts every hop, `asks` the questions (an ask and its redirects are one), `bytes` the bodies.  Bounds,
+    where set: `most_asks`, and `size + slack` bytes once the file's `size` is known.  `whole`: the server answers with
+    the whole body, whatever is asked.  `hops` are those of the latest attempt.
+    """
+
+    requests: int = 0
+    asks: int = 0
+    bytes: int = 0
+    most_asks: int | None = None
+    slack: int | None = None
+    size: int | None = None
+    whole: bool = False
+    hops: list[Hop] = field(default_factory=list)
+
+    def allows(self, wanted: Segment | Suffix | None = None) -> bool:
+        """Say whether one more ask, for `wanted` or (None) for the whole file, stays inside the bounds."""
+        if self.most_asks is not None and self.asks >= self.most_asks:
+            return False
+        if self.slack is None or self.size is None:
+            return True
+        cost = self.size
+        if not self.whole and wanted is not None:
+            cost = min(cost, len(wanted) if isinstance(wanted, Segment) else wanted.length)
+        return self.bytes + cost <= self.size + self.slack
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An open response with the hops that led to it."""
+
+    response: Response
+    hops: tuple[Hop, ...] = field(repr=False)
+
+    @property
+    def reply(self) -> Reply:
+        """The head of the response."""
+        return self.response.reply
+
+
+class Transport:
+    """Asks URLs, within limits.  `sleep`, `chance` and `now` are arguments so that tests need no waiting."""
+
+    def __init__(
+        self,
+        session: Session,
+        auth: Authenticator,
+        *,
+        concurrency: int = 64,
+        connections_per_host: int = 32,
+        retry: RetryPolicy | None = None,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        if concurrency < 1 or connections_per_host < 1:
+            raise ConfigError("concurrency must be at least 1")
+        self._session = session
+        self._auth = auth
+        self._all = CapacityLimiter(concurrency)
+        self._hosts = Hosts(min(connections_per_host, concurrency))
+        self._retry = retry or RetryPolicy()
+        self._sleep = sleep
+        self._chance = chance
+
+    def host(self, url: str) -> Host:
+        """Return what was learned of the URL's host."""
+        return self._hosts.of(realm_of(parse_url(url)))
+
+    async def ask(self, request: Request, consume: Callable[[Answer], Awaitable[T]], meter: Meter | None = None) -> T:
+        """Send the request, hand the answer to `consume`, and return what that returns.
+
+        `consume` may be called again after a failure, and must then begin anew.  Raises FetcherError.
+        """
+        meter = meter or Meter()
+        challenged = False
+        attempt = 1
+        while True:
+            hops = meter.hops = []
+            meter.asks += 1
+            try:
+                return await self._attempt(request, consume, hops, meter, challenged)
+            except _AnsweredChallenge:
+                challenged = True
+            except LoginPage:
+                if challenged or not meter.allows(request.wanted) or not await self._auth.answer_challenge(hops):
+                    raise
+                challenged = True
+            except FetcherError as error:
+                if not request.patient or not meter.allows(request.wanted):
+                    raise
+                await self._pause(error, attempt, hops)
+                attempt += 1
+
+    async def _pause(self, error: FetcherError, attempt: int, hops: list[Hop]) -> None:
+        """Wait before the next attempt, or raise."""
+        verdict = decide_retry(error, attempt=attempt, policy=self._retry, chance=self._chance())
+        match verdict:
+            case GiveUp(final):
+                raise final
+            case Wait(seconds, host_wide=True):
+                self._hosts.of(realm_of(hops[-1].url)).cool_down(anyio.current_time() + seconds)
+            case Wait(seconds):
+                await self._sleep(seconds)
+            case _:
+                assert_never(verdict)
+
+    async def _attempt(
+        self,
+        request: Request,
+        consume: Callable[[Answer], Awaitable[T]],
+        hops: list[Hop],
+        meter: Meter,
+        challenged: bool,
+    ) -> T:
+        """Go from hop to hop until there is an answer; raise what its status means, or let it be consumed."""
+        url, userinfo = split_userinfo(parse_url(request.url))
+        while True:
+            if len(hops) == MAX_HOPS:
+                raise TooManyRedirects(request.url, hops=MAX_HOPS)
+            hop = self._auth.hop(url, userinfo, request.listed_by)
+            hops.append(hop)
+            failure: Exception | None = None
+            async with self._place(url), self._measured(hop, request, meter) as response:
+                location = response.location if response.reply.status in REDIRECTS else None
+                if location is None:
+                    failure = await self._judge(request, response.reply, hops, None if challenged else meter)
+                    if failure is None:
+                        return await consume(Answer(response, tuple(hops)))
+            # Raised out here, so that leaving the block could read the small rest and keep the connection.
+            if location is None:
+                assert failure is not None  # noqa: S101 - for the type checker: otherwise it has returned
+                raise failure
+            url, userinfo = _follow(hops, location)
+
+    async def _judge(
+        self, request: Request, reply: Reply, hops: list[Hop], unchallenged: Meter | None
+    ) -> Exception | None:
+        """Return what a final status means, None if it is to be consumed; a challenge is answered once."""
+        if (
+            unchallenged is not None
+            and reply.status in CHALLENGES
+            and unchallenged.allows(request.wanted)
+            and await self._auth.answer_challenge(hops)
+        ):
+            return _AnsweredChallenge()
+        return _refusal(request, reply, hops[-1])
+
+    @asynccontextmanager
+    async def _measured(self, hop: Hop, request: Request, meter: Meter) -> AsyncIterator[Response]:
+        response: Response | None = None
+        try:
+            async with self._session.open_(
+                hop.url, request.headers, middleware=self._auth.middleware(hop), decode=request.decode
+            ) as response:
+                yield response
+        finally:
+            meter.bytes += response.received if response is not None else 0
+            meter.requests += hop.asked
+
+    @asynccontextmanager
+    async def _place(self, url: URL) -> AsyncIterator[None]:
+        """Wait for the host to be ready, then for a place there, then for one of all."""
+        host = self._hosts.of(realm_of(url))
+        borrower = object()
+        await host.limiter.acquire_on_behalf_of(borrower)
+        try:
+            if (wait := host.cool_until - anyio.current_time()) > 0:
+                await self._sleep(wait)
+            await self._all.acquire_on_behalf_of(borrower)
+            try:
+                yield
+            finally:
+                self._all.release_on_behalf_of(borrower)
+        finally:
+            host.limiter.release_on_behalf_of(borrower)
+
+
+class _AnsweredChallenge(Exception):
+    """Credentials turned up that were not sent: ask again."""
+
+
+def _refusal(request: Request, reply: Reply, hop: Hop) -> FetcherError | None:
+    """Return the error that a status means; None for one that is consumed."""
+    status, url = reply.status, reply.url
+    if status == PARTIAL and request.wanted is None:
+        return BadReply(url, "a part of the file (206), which was not asked for")
+    if status in SUCCESSES or status in request.handled:
+        return None
+    retry_after = reply.retry_after_seconds(datetime.now(UTC))
+    match status:
+        case 401:
+            return Unauthorized(url, hop.index, hop.sent)
+        case 403:
+            return Forbidden(url, hop.index, hop.sent)
+        case 404 | 410:
+            return NotFound(url, status, source=hop.sent)
+        case 408 | 429:
+            return Throttled(url, status, retry_after)
+        case _ if status >= 500:
+            return ServerFailed(url, status, retry_after)
+        case _:
+            return StatusError(url, status, retry_after)
+
+
+def _follow(hops: list[Hop], location: str) -> tuple[URL, Userinfo | None]:
+    """Return where a redirect leads.
+
+    Raises BadReply for a Location that is no http or https URL, InsecureRedirect for https to http after credentials.
+    """
+    here = hops[-1].url
+    try:
+        target, userinfo = split_userinfo(parse_url(str(join(here, location))))
+    except ValueError as error:
+        raise BadReply(str(here), f"a redirect to {error}") from None
+    if here.scheme == "https" and target.scheme == "http" and any(hop.sent for hop in hops):
+        raise InsecureRedirect(str(here), str(target))
+    return target, userinfo

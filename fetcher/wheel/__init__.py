@@ -1,0 +1,1 @@
+"""WHAT is in the bytes?  Everything here is pure: bytes in, values out."""

@@ -1,0 +1,94 @@
+"""Whose METADATA is it?  The file name promises a project and a version; directory and METADATA must keep the promise.
+
+- Names are compared in normal form (PEP 503), versions as versions (PEP 440): `Foo.Bar-1.0` is `foo_bar-1.0.0`.
+- The METADATA is that of the one top-level `.dist-info` directory whose name matches the file's (PEP 427, "The
+  .dist-info directory").  Others, which match nothing, are no concern of a resolver.
+- Name and Version are read from the header part, as the email package reads it (core metadata, "Metadata Files"):
+  it ends at the first empty line, and at the first line that is no header.  Each must stand there exactly once.
+"""
+
+import re
+from dataclasses import dataclass
+
+from packaging.utils import InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from fetcher.errors import MetadataMismatch, MetadataMissing
+
+__all__ = ["Identity", "check_identity", "identify"]
+
+_DIST_INFO = ".dist-info"
+_LINE = re.compile(rb"([^\r\n]*)(?:\r\n?|\n|\Z)")
+_HEADER = re.compile(rb"([!-9;-~]+):")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a wheel's file name promises."""
+
+    filename: str
+    name: NormalizedName
+    version: Version
+
+    def owns(self, directory: str) -> bool:
+        """Tell whether `directory` (one segment, no slash) is the dist-info directory of this wheel."""
+        if not directory.endswith(_DIST_INFO):
+            return False
+        name, _, version = directory.removesuffix(_DIST_INFO).rpartition("-")
+        return canonicalize_name(name) == self.name and _same_version(version, self.version)
+
+
+def _same_version(text: str, version: Version) -> bool:
+    try:
+        return Version(text) == version
+    except InvalidVersion:
+        return False
+
+
+def identify(filename: str) -> Identity:
+    """Parse a wheel's file name.  Raises MetadataMissing if it is none: no METADATA could be told to be its own."""
+    try:
+        name, version, _, _ = parse_wheel_filename(filename)
+    except InvalidWheelFilename as error:
+        raise MetadataMissing(filename, f"its name is not that of a wheel ({error})") from None
+    return Identity(filename, name, version)
+
+
+def check_identity(filename: str, raw: bytes) -> tuple[str, str]:
+    """Return Name and Version as METADATA has them.
+
+    Raises MetadataMissing if either is absent, MetadataMismatch if they are not those of the file name, or ambiguous.
+    """
+    identity = identify(filename)
+    fields = _first_fields(raw)
+    name, version = (_only(filename, fields, field) for field in ("Name", "Version"))
+    if canonicalize_name(name) != identity.name:
+        raise MetadataMismatch(filename, f"it is of project {name!r}")
+    if not _same_version(version, identity.version):
+        raise MetadataMismatch(filename, f"it is of version {version!r}")
+    return name, version
+
+
+def _only(filename: str, fields: dict[str, list[str]], field: str) -> str:
+    values = fields[field]
+    if len(values) > 1:
+        raise MetadataMismatch(filename, f"it has {len(values)} {field} fields")
+    if not values or not values[0]:
+        raise MetadataMissing(filename, f"it has no {field}")
+    return values[0]
+
+
+def _first_fields(raw: bytes) -> dict[str, list[str]]:
+    """Collect Name and Version out of the header lines, folded values unfolded, without splitting the description."""
+    found: dict[str, list[str]] = {"Name": [], "Version": []}
+    values: list[str] = []
+    for line in (match[1] for match in _LINE.finditer(raw)):
+        if line.startswith((b" ", b"\t")) and values:
+            values[-1] += " " + line.decode("utf-8", "replace").strip()
+            continue
+        header = _HEADER.match(line)
+        if header is None:
+            break
+        values = found.get(header[1].decode("ascii").title(), [])
+        values.append(line[header.end() :].decode("utf-8", "replace").strip())
+    return found
