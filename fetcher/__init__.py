@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         Unauthorized as Unauthorized,
     )
     from fetcher.explain import Explanation as Explanation, HopReport as HopReport
-    from fetcher.index.pages import File as File, Project as Project
+    from fetcher.index.files import File as File, Project as Project
     from fetcher.index.scope import Index as Index, Policy as Policy
     from fetcher.metadata import Metadata as Metadata
 
@@ -85,7 +85,7 @@ _HOMES = {
         "Unauthorized",
     ),
     "fetcher.explain": ("Explanation", "HopReport"),
-    "fetcher.index.pages": ("File", "Project"),
+    "fetcher.index.files": ("File", "Project"),
     "fetcher.index.scope": ("Index", "Policy"),
     "fetcher.metadata": ("Metadata",),
 }

@@ -18,7 +18,8 @@ from fetcher.download.download import Download, OnProgress, download
 from fetcher.errors import ConfigError, NotFound
 from fetcher.explain import Explanation, explain
 from fetcher.index.config import PYPI_URL, search_order
-from fetcher.index.pages import File, Project, parse_page
+from fetcher.index.files import File, Project
+from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index, Scopes
 from fetcher.index.urls import file_name, parse_url, realm_of
 from fetcher.metadata import Metadata, read_metadata

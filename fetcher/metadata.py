@@ -30,7 +30,7 @@ from fetcher.errors import (
     MissingCredentials,
     Truncated,
 )
-from fetcher.index.pages import File
+from fetcher.index.files import File
 from fetcher.index.urls import redact
 from fetcher.segments import Piece, Segment, Suffix
 from fetcher.spool import Shelf, Spool

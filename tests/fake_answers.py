@@ -40,10 +40,12 @@ from fake_faults import (
     Silence,
     SlowDrip,
     Stall,
+    Stating,
     Status,
     SuffixAsPrefix,
     SuffixRefused,
     TruncatedFile,
+    WiderRange,
     WrongContentRange,
 )
 from multidict import CIMultiDict
@@ -186,7 +188,8 @@ def answer_instead(fault: Instead, ask: Ask, resource: Resource | None, nth: int
     """The answer that this fault gives, or None if it does not concern this request, its `nth`."""
     match fault:
         case Status():
-            return _plain(fault.code, fault.body, fault.headers) if _among_first(nth, fault.times) else None
+            plain = _plain(fault.code, fault.body, fault.headers, fault.size)
+            return plain if _among_first(nth, fault.times) else None
         case LoginPage():
             login = f"{LOGIN_PATH}?goto_url={quote(ask.target, safe='')}"
             return _redirect(302, login) if fault.redirect else answer_login(fault, ask)
@@ -204,10 +207,13 @@ def answer_instead(fault: Instead, ask: Ask, resource: Resource | None, nth: int
         case SignedOnly():
             return _check_signature(fault, ask, nth)
         case SuffixRefused():
-            longer_than = len(resource.content) if fault.longer_only and resource is not None else -1
-            return _plain(fault.status) if _suffix(ask) > longer_than else None
+            total = len(resource.content) if resource is not None else 0
+            refusal = _plain(fault.status, size=fault.size).stating(
+                Content_Range=f"bytes */{total}" if fault.tells_total else None
+            )
+            return refusal if _suffix(ask) > (total if fault.longer_only else -1) else None
         case RangesRefused():
-            return _plain(fault.status) if "Range" in ask.headers else None
+            return _plain(fault.status, size=fault.size) if "Range" in ask.headers else None
         case HeadLies():
             return _plain(fault.status, "empty") if ask.method == "HEAD" else None
         case HangUp():
@@ -246,8 +252,18 @@ def alter(fault: Has, resource: Resource, nth: int) -> Resource:
 def missay(fault: Says, answer: Answer, nth: int) -> Answer:
     """The answer as it goes out."""
     match fault:
-        case WrongContentRange() | ShiftedBody() | ShortBody() | LongBody() | MultipartRange() | PartialAs200():
+        case (
+            WrongContentRange()
+            | ShiftedBody()
+            | ShortBody()
+            | LongBody()
+            | WiderRange()
+            | MultipartRange()
+            | PartialAs200()
+        ):
             return answer if answer.span is None else _missay_part(fault, answer, answer.span)
+        case Stating():
+            return answer.stating(**{name.replace("-", "_"): value or None for name, value in fault.headers.items()})
         case Gzip():
             return _compress(fault, answer) if fault.status in {answer.status, "both"} else answer
         case NoContentLength():
@@ -267,7 +283,7 @@ def missay(fault: Says, answer: Answer, nth: int) -> Answer:
 
 
 def _missay_part(
-    fault: WrongContentRange | ShiftedBody | ShortBody | LongBody | MultipartRange | PartialAs200,
+    fault: WrongContentRange | ShiftedBody | ShortBody | LongBody | WiderRange | MultipartRange | PartialAs200,
     answer: Answer,
     span: range,
 ) -> Answer:
@@ -284,6 +300,10 @@ def _missay_part(
         case LongBody():
             following = answer.content[span.stop : span.stop + fault.extra]
             return replace(answer, body=answer.body + following.ljust(fault.extra, b"\0"))
+        case WiderRange():
+            wider = range(max(0, span.start - fault.by), min(len(answer.content), span.stop + fault.by))
+            widened = replace(answer, body=answer.content[wider.start : wider.stop], span=wider)
+            return widened.stating(Content_Range=_content_range(wider, len(answer.content)))
         case MultipartRange():
             head = f"--part\r\nContent-Range: {answer.headers['Content-Range']}\r\n\r\n".encode()
             multipart = replace(answer, body=head + answer.body + b"\r\n--part--\r\n")
@@ -342,8 +362,10 @@ def etag_of(content: Content) -> str:
 # --- answers that are no file ------------------------------------------------------------------------------------
 
 
-def _plain(status: int, body: BodyKind = "html", headers: Mapping[str, str] | None = None) -> Answer:
-    """A server's own words for a status."""
+def _plain(
+    status: int, body: BodyKind = "html", headers: Mapping[str, str] | None = None, size: int = 0
+) -> Answer:
+    """A server's own words for a status, padded to `size` bytes."""
     phrase = HTTPStatus(status).phrase
     kinds: dict[BodyKind, tuple[str | None, str]] = {
         "html": ("text/html", f"<html><head><title>{status} {phrase}</title></head><body>{phrase}</body></html>"),
@@ -353,7 +375,7 @@ def _plain(status: int, body: BodyKind = "html", headers: Mapping[str, str] | No
         "empty": (None, ""),
     }
     content_type, text = kinds[body]
-    plain = Answer(status, text.encode(), headers or {})
+    plain = Answer(status, text.encode().ljust(size), headers or {})
     return plain if "Content-Type" in plain.headers else plain.stating(Content_Type=content_type)
 
 

@@ -8,7 +8,7 @@ Numbers are issues of the project named: where the behaviour was seen. A fault b
 
 The kinds are applied in that order, faults of one kind in the order given. The first `Instead` that answers ends it.
 `times` and `first` count the requests for one path that came as far as this fault: `(Status(503, times=2),
-Cut(1000, times=1))` answers 503, 503, a cut body, then honestly.
+Cut(1000, times=1))` answers 503, 503, a cut body, then honestly. `Only` gives any fault such a count.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ class Status:
 
     401, 403, 404: every private index; PyPI's files host sends 503 (warehouse 15799). A 200 with a JSON, XML or empty
     body in a file's place: proxies and S3 look-alikes. `body="empty"` has no Content-Type, as Nexus' 401 (uv 1754).
+    size: the body is padded to so many bytes, as the error pages of large sites are.
     """
 
     code: int
     times: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: BodyKind = "html"
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,21 @@ class SuffixRefused:
 
     501 PyPI's files host (warehouse 12823), 500 Google (poetry 9026), 404 Nexus (nexus-public 346).
     longer_only: only if N exceeds the file, as Artifactory's 416 (conda-package-streaming 132).
+    tells_total: with `Content-Range: bytes */total`, as RFC 9110 wants it of a 416. size: that of the error page.
     """
 
     status: int = 501
     longer_only: bool = False
+    tells_total: bool = False
+    size: int = 0
 
 
 @dataclass(frozen=True)
 class RangesRefused:
-    """This status to any range: web application firewalls, some proxies (403, 416, 501)."""
+    """This status to any range: web application firewalls, some proxies (403, 416, 501). size: of the error page."""
 
     status: int = 416
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -251,6 +257,13 @@ class LongBody:
 
 
 @dataclass(frozen=True)
+class WiderRange:
+    """More than was asked for, `by` bytes at either side where there are any, rightly labelled: block caches."""
+
+    by: int = 512
+
+
+@dataclass(frozen=True)
 class MultipartRange:
     """206 `multipart/byteranges` to a single range, which RFC 9110 §14.6 forbids."""
 
@@ -258,6 +271,13 @@ class MultipartRange:
 @dataclass(frozen=True)
 class PartialAs200:
     """The part and its Content-Range under status 200: rclone's `serve s3`."""
+
+
+@dataclass(frozen=True)
+class Stating:
+    """These headers besides: a Content-Disposition, a Set-Cookie; an empty value takes one away."""
+
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -315,7 +335,20 @@ class SlowDrip:
 
 
 Says: TypeAlias = (
-    WrongContentRange | ShiftedBody | ShortBody | LongBody | MultipartRange | PartialAs200 | Gzip | NoContentLength
-    | Cut | Silence | Stall | SlowDrip
+    WrongContentRange | ShiftedBody | ShortBody | LongBody | WiderRange | MultipartRange | PartialAs200 | Stating | Gzip
+    | NoContentLength | Cut | Silence | Stall | SlowDrip
 )  # fmt: skip
-Fault: TypeAlias = Instead | Has | Says
+
+# --- any of them, sometimes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Only:
+    """A fault that the first `after` requests for a path are spared, and after `times` more the others too."""
+
+    fault: Instead | Has | Says
+    after: int = 0
+    times: int | None = None
+
+
+Fault: TypeAlias = Instead | Has | Says | Only

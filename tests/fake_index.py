@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 from fake_answers import CHUNK, LOGIN_PATH, Answer, Ask, alter, answer_instead, answer_login, missay, serve
-from fake_faults import Fault, Has, Instead, LoginPage, SignedOnly, Status
+from fake_faults import Fault, Has, Instead, LoginPage, Only, Says, SignedOnly, Status
 from fake_pages import Tree
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class FakeIndex(Tree):
         anonymous = "Authorization" not in ask.headers
         found = (tree.find(ask.path, base=self.base, anonymous=anonymous) for tree in (self, *self.more))
         resource = next((resource for resource in found if resource is not None), None)
-        placed = [*guard_fault, *self._faults_of(ask.path)]
+        placed = list(self._in_force([*guard_fault, *self._faults_of(ask.path)], ask))
         for place, fault in placed:
             if isinstance(fault, Instead):
                 answer = answer_instead(fault, ask, resource, self._meet(place, fault, ask))
@@ -256,7 +256,19 @@ class FakeIndex(Tree):
                 several = faults if isinstance(faults, list | tuple) else [faults]
                 yield from (((pattern, place), fault) for place, fault in enumerate(several))
 
-    def _meet(self, place: object, fault: Fault, ask: Ask) -> int:
+    def _in_force(
+        self, placed: Sequence[tuple[object, Fault]], ask: Ask
+    ) -> Iterator[tuple[object, Instead | Has | Says]]:
+        """The faults that this request meets: those of an `Only` whose turn it is, and all others."""
+        for place, fault in placed:
+            if not isinstance(fault, Only):
+                yield place, fault
+                continue
+            spared = self._meet((place, Only), fault.fault, ask) - fault.after
+            if spared > 0 and (fault.times is None or spared <= fault.times):
+                yield place, fault.fault
+
+    def _meet(self, place: object, fault: Instead | Has | Says, ask: Ask) -> int:
         """How often this fault has now been met for this path; a signature counts for itself."""
         key = (place, fault.__class__, ask.target if isinstance(fault, SignedOnly) else ask.path)
         self._met[key] += 1

@@ -55,15 +55,15 @@ def _print(explanation: Explanation, settings: Settings) -> None:
     for number, hop in enumerate(explanation.hops, start=1):
         click.echo(f"  request {number}: {hop.url}")
         for name, value in _lines(hop):
-            click.echo(f"    {name + ':':<13}{value}")
+            click.echo(f"    {name + ':':<14}{value}")
     if explanation.if_listed_by:
         click.echo(
             f"  it would belong to index {' or '.join(explanation.if_listed_by)} if a page of that index listed it"
         )
     if explanation.ranges is not None:
-        click.echo(f"  {'ranges:':<15}{_RANGES[explanation.ranges]}")
+        click.echo(f"  {'ranges:':<16}{_RANGES[explanation.ranges]}")
     if explanation.content is not None:
-        click.echo(f"  {'content:':<15}{explanation.content}")
+        click.echo(f"  {'content:':<16}{explanation.content}")
 
 
 def _lines(hop: HopReport) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from fetcher.client import Fetcher
 from fetcher.digest import ALGORITHMS
 from fetcher.errors import ConfigError
 from fetcher.index.candidates import Target as Interpreter, choose_wheel, describe_python, this_interpreter
-from fetcher.index.pages import File
+from fetcher.index.files import File
 from fetcher.index.urls import redact
 
 __all__ = ["Requested", "Target", "find_file", "interpreter_for", "read_requested"]

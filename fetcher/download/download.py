@@ -19,7 +19,7 @@ from fetcher.content import not_a_wheel, other_content, read_head, read_plan
 from fetcher.digest import Digest
 from fetcher.download.partfile import PartFile
 from fetcher.errors import BadReply, ConfigError, DiskError, MetadataMismatch, Truncated
-from fetcher.index.pages import File, is_safe_name
+from fetcher.index.files import File, is_safe_name
 from fetcher.index.urls import redact
 from fetcher.spool import Spool
 from fetcher.transport.reply import Whole, decide_whole

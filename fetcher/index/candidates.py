@@ -21,7 +21,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, pl
 from packaging.version import Version
 
 from fetcher.errors import ConfigError, NotFound
-from fetcher.index.pages import File, Project
+from fetcher.index.files import File, Project
 
 __all__ = ["Target", "choose_wheel", "describe_python", "this_interpreter"]
 

@@ -16,10 +16,11 @@ No error quotes a secret: whatever may be a URL is redacted.
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import Any, TypeGuard, get_args
+from typing import Any, TypeGuard, cast, get_args
 
 from fetcher.errors import ConfigError
 from fetcher.index.scope import Index, Policy
@@ -30,8 +31,7 @@ __all__ = ["PYPI_URL", "declare", "read_config", "search_order"]
 PYPI_URL = "https://pypi.org/simple"
 
 # uv's alphabet for index names.
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
-_POLICIES = get_args(Policy)
+_OUTSIDE_NAME = re.compile(r"[^A-Za-z0-9._-]")
 
 # The keys of an `[[index]]` table that mean something here, and what their values must be.
 _KEYS: dict[str, tuple[type, str]] = {
@@ -54,10 +54,10 @@ def read_config(path: str | Path) -> list[Index]:
     path = Path(path)
     settings = _load(path)
     if path.name == "pyproject.toml":
-        settings = _section(settings, "tool", f"{path}")
+        settings = _section(settings, "tool", str(path))
         settings = _section(settings, "uv", f"{path}: [tool]")
     indexes = [
-        *_read_tables(settings.get("index", []), f"{path}"),
+        *_read_tables(settings.get("index", []), str(path)),
         *_read_extra(settings.get("extra-index-url", []), f"{path}: `extra-index-url`"),
         *_read_default(settings.get("index-url"), f"{path}: `index-url`"),
     ]
@@ -180,15 +180,10 @@ def _read_flag(flag: str, option: str, *, default: bool = False) -> Index:
     return Index(_checked_url(url, option), name=_checked_name(name, option), default=default)
 
 
-def _numbered(extra: Iterable[Index], taken: set[str]) -> list[Index]:
-    """Name the extra indexes without a name by the order of their flags, around the names that are taken."""
-    named: list[Index] = []
-    for number, index in enumerate(extra, 1):
-        name = f"extra-{number}"
-        while name in taken:
-            name += "-flag"
-        named.append(index if index.name else _changed(index, name=name))
-    return named
+def _numbered(extra: Iterable[Index], taken: Container[str]) -> list[Index]:
+    """Give the extra indexes without a name the first numbers that are free, in their order."""
+    free = (name for name in map("extra-{}".format, count(1)) if name not in taken)
+    return [index if index.name else _changed(index, name=next(free)) for index in extra]
 
 
 def _default_of(flags: Iterable[Index], configured: Iterable[Index]) -> Index:
@@ -207,10 +202,10 @@ def _with_policies(indexes: list[Index], authenticate: Iterable[str]) -> list[In
     for flag in authenticate:
         name, equals, policy = flag.rpartition("=")
         if not equals:
-            raise ConfigError(f"--authenticate: {_shown(flag)!r} is not of the form NAME=POLICY")
-        if name not in known:
-            names = ", ".join(sorted(known))
-            raise ConfigError(f"--authenticate: there is no index {_shown(name)!r}, there are: {names}")
+            raise ConfigError("--authenticate: it must be of the form NAME=POLICY")
+        if _checked_name(name, "--authenticate") not in known:
+            names = ", ".join(sorted(known)) or "none with a name"
+            raise ConfigError(f"--authenticate: there is no index {name!r}, there are: {names}")
         policies[name] = _checked_policy(policy, f"--authenticate {name}")
     return [
         _changed(index, authenticate=policies[index.name]) if index.name in policies else index for index in indexes
@@ -256,19 +251,22 @@ def _checked_url(url: str, where: str) -> str:
 
 
 def _checked_name(name: str, where: str) -> str:
-    if _NAME.fullmatch(name) is None:
-        raise ConfigError(f"{where}: an index name has letters, digits, `-`, `_` and `.` only, not {_shown(name)!r}")
+    if not name:
+        raise ConfigError(f"{where}: the name of an index cannot be empty")
+    if odd := sorted(set(_OUTSIDE_NAME.findall(name))):
+        # Only these characters are quoted: the name may be a piece of a URL with a password.
+        quoted = " ".join(map(repr, odd))
+        raise ConfigError(f"{where}: an index name has letters, digits, `-`, `_` and `.` only, this one has {quoted}")
     return name
 
 
 def _checked_policy(policy: str, where: str) -> Policy:
-    for known in _POLICIES:
-        if policy == known:
-            return known  # type: ignore[no-any-return]
-    raise ConfigError(f"{where} must be one of {', '.join(_POLICIES)}, not {policy!r}")
+    if policy not in get_args(Policy):
+        raise ConfigError(f"{where} must be {', '.join(get_args(Policy))}, not {_shown(policy)!r}")
+    return cast("Policy", policy)
 
 
 def _shown(text: str) -> str:
-    """Return what should have been a URL or a name as it may be shown: `redact` knows userinfo in true URLs only."""
+    """Return what should have been a URL as it may be shown; `redact` finds userinfo in true URLs only."""
     _, at, rest = text.rpartition("@")
     return redact(f"***@{rest}" if at else text)

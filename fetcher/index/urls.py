@@ -53,8 +53,6 @@ _SECRET_KEY = re.compile(
     r"token|secret|passw|credential|signature|policy|api[-_]?key|access[-_]?key|accessid|auth|^(sig|key|code|jwt|pat|se|sp|sv)$",
     re.IGNORECASE,
 )
-# For text that is no URL: whatever stands between `//` and the last `@` before the path.
-_USERINFO_TEXT = re.compile(r"//[^/?#\s]*@")
 _QUERY_TEXT = re.compile(r"\?\S*")
 
 
@@ -171,4 +169,6 @@ def _redact_pairs(pairs: Iterable[str]) -> Iterable[str]:
 
 
 def _redact_text(text: str) -> str:
-    return _QUERY_TEXT.sub(f"?{HIDDEN}", _USERINFO_TEXT.sub(f"//{HIDDEN}@", text))
+    """Redact what is no URL, but may have been meant as one: nothing before the last `@` is shown, and no query."""
+    _, at, rest = text.rpartition("@")
+    return _QUERY_TEXT.sub(f"?{HIDDEN}", f"{HIDDEN}@{rest}" if at else text)

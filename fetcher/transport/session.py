@@ -7,6 +7,8 @@ Settings that are not aiohttp's own, and why:
 * no limit in the connector: the transport's own limiters hold it, so that waiting for a slot is not a time-out.
 * `trust_env` off: aiohttp would send netrc passwords by itself.  Proxies are taken from the environment here.
 * no redirects: each hop is resolved afresh by the transport.
+* no resending by aiohttp: it repeats a GET once, unseen, when a connection breaks before the answer; attempts are
+  counted and bounded in one place, the transport.
 """
 
 import ssl
@@ -76,6 +78,7 @@ class Session:
             read_bufsize=READ_BUFFER,
             trust_env=False,
         )
+        self._http._retry_connection = False
         return self
 
     async def __aexit__(

@@ -81,9 +81,9 @@ def _only(filename: str, fields: dict[str, list[str]], field: str) -> str:
 def _first_fields(raw: bytes) -> dict[str, list[str]]:
     """Collect Name and Version out of the header lines, folded values unfolded, without splitting the description."""
     found: dict[str, list[str]] = {"Name": [], "Version": []}
-    values: list[str] = []
+    values = [""]  # takes a folded line that comes before any header
     for line in (match[1] for match in _LINE.finditer(raw)):
-        if line.startswith((b" ", b"\t")) and values:
+        if line.startswith((b" ", b"\t")):
             values[-1] += " " + line.decode("utf-8", "replace").strip()
             continue
         header = _HEADER.match(line)

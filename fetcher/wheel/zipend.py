@@ -237,7 +237,8 @@ def _entry_at(data: bytes, at: int, number: int) -> tuple[Entry, int]:
 def _with_zip64(entry: Entry, disk: int, extra: bytes) -> Entry:
     """Replace the marked fields by those of the zip64 extra field, which has only the marked ones, in this order."""
     marks = [value == MARK32 for value in (entry.size, entry.compressed, entry.offset)]
-    values = iter(zip64_values(extra, "Q" * sum(marks) + "I" * (disk == MARK16)))
+    layout = "Q" * sum(marks) + "I" * (disk == MARK16)
+    values = iter(zip64_values(extra, layout) if layout else ())
     size, compressed, offset = (
         next(values) if marked else value
         for marked, value in zip(marks, (entry.size, entry.compressed, entry.offset), strict=True)

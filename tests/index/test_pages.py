@@ -11,7 +11,8 @@ from packaging.tags import Tag
 from packaging.version import Version
 
 from fetcher.errors import BadPage
-from fetcher.index.pages import File, Project, is_safe_name, parse_page
+from fetcher.index.files import File, Project, is_safe_name
+from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index
 from fetcher.index.urls import parse_url
 
