@@ -13,15 +13,14 @@ from packaging.utils import canonicalize_name
 from fetcher.auth.credentials import Credentials
 from fetcher.auth.middleware import Authenticator, Hop
 from fetcher.content import login_page
-from fetcher.digest import ALGORITHMS
 from fetcher.download.download import Download, OnProgress, download
 from fetcher.errors import ConfigError, NotFound
 from fetcher.explain import Explanation, explain
 from fetcher.index.config import PYPI_URL, search_order
-from fetcher.index.files import File, Project
+from fetcher.index.files import File, Project, file_from_url
 from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index, Scopes
-from fetcher.index.urls import file_name, parse_url, realm_of
+from fetcher.index.urls import parse_url, realm_of
 from fetcher.metadata import Metadata, read_metadata
 from fetcher.spool import Shelf
 from fetcher.transport.retry import RetryPolicy
@@ -198,13 +197,13 @@ def _parsed(url: str) -> str:
 
 
 def _as_file(file: File | str) -> File:
-    """Return a URL as a file that no page listed; a fragment such as `#sha256=…` names its digest (pip's form)."""
+    """Return a file, or the file that a URL names.  Raises ConfigError."""
     if isinstance(file, File):
         return file
-    url = _parsed(file)
-    pairs = (pair.partition("=") for pair in file.partition("#")[2].split("&"))
-    hashes = {algorithm.lower(): digest.lower() for algorithm, _, digest in pairs if algorithm.lower() in ALGORITHMS}
-    return File(filename=file_name(parse_url(url)), url=url, hashes=hashes)
+    try:
+        return file_from_url(file)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _check_names(indexes: Iterable[Index], credentials: Mapping[str, Credentials]) -> None:

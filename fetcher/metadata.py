@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple, assert_never
 
 import packaging.metadata
+from anyio import Event
 from yarl import URL
 
 from fetcher.content import login_page, not_a_wheel, read_head, read_plan
@@ -52,7 +53,7 @@ from fetcher.transport.reply import (
 )
 from fetcher.transport.transport import Answer, Meter, Request, Transport
 from fetcher.wheel.identity import check_identity
-from fetcher.wheel.plan import plan_metadata, walked_metadata
+from fetcher.wheel.plan import UNKNOWN_TAIL, known_tail, plan_metadata, walked_metadata
 from fetcher.wheel.sniff import looks_like_login, sniff
 from fetcher.wheel.walk import Found, Walk
 
@@ -71,6 +72,8 @@ SMALL = 128 * 1024
 # With METADATA found on the way, a rest of this size is read to the end: the directory then vouches for it, and the
 # connection stays open.
 REST = 256 * 1024
+# Of a body that nobody reads, what fits into buffers on its way is sent all the same.
+BUFFERED = 256 * 1024
 # One byte tells the size, and that a host knows absolute ranges.
 PROBE = Segment(0, 1)
 # METADATA with its long description has tens of KiB; PyPI takes no larger file than this by far.
@@ -127,7 +130,10 @@ async def read_metadata(transport: Transport, file: File, shelf: Shelf) -> Metad
     if not file.is_wheel:
         raise MetadataMissing(file.filename, "it is not a wheel")
     reading = _Reading(transport, file, shelf)
-    found = await reading.read()
+    try:
+        found = await reading.read()
+    finally:
+        reading.host_answered()  # or never will
     return Metadata(
         filename=file.filename,
         url=redact(file.url),
@@ -159,6 +165,8 @@ class _Reading:
         self._url = file.url
         self._total: int | None = file.size
         self._etag: str | None = None
+        # Bytes of answers that were turned down by their head: they may have been on the way.
+        self._rejected = 0
 
     async def read(self) -> _Read:
         file = self._file
@@ -205,7 +213,7 @@ class _Reading:
 
     async def _read_segments(self, size: int | None) -> _Read:
         """Follow the plan from segment to segment."""
-        plan = plan_metadata(self._file.filename, size)
+        plan = plan_metadata(self._file.filename, size, await self._first_tail(size))
         wanted = next(plan)
         while True:
             step = await self._ask_segment(wanted)
@@ -219,9 +227,23 @@ class _Reading:
                 return _Read(done.value.raw, "range", True)
             except BadZip:
                 # Segments that do not fit together may be the server's fault: the whole body decides.
-                if not self.meter.allows():
+                if not self.meter.allows() or self.meter.bytes > SLACK:
                     raise
                 return await self._read_whole("stream")
+
+    async def _first_tail(self, size: int | None) -> int | None:
+        """Return how long the first tail is to be, None for the plan's choice.
+
+        A host that nobody has asked yet is asked for no more than `SLACK` can lose; the other readers of large wheels
+        wait for its answer.
+        """
+        if size is None or known_tail(size) <= UNKNOWN_TAIL:
+            return None
+        if self._host.looked is None:
+            self._host.looked = Event()
+            return UNKNOWN_TAIL
+        await self._host.looked.wait()
+        return None if self._host.knows_ranges else UNKNOWN_TAIL
 
     async def _ask_segment(self, wanted: Segment | Suffix) -> Piece | _Read | Setback:
         """Ask for one segment; an expired redirect is resolved again, once."""
@@ -245,11 +267,16 @@ class _Reading:
                 etag=self._etag,
                 redirected=redirected,
             )
+            self._host.knows_ranges = self._host.knows_ranges or isinstance(reaction, Partial)
+            self.host_answered()
             match reaction:
                 case Partial():
                     return await self._take_piece(answer, reaction)
                 case Whole():
                     return await self._take_body(answer, "stream")
+                case Untrusted():
+                    self._rejected += min(answer.reply.content_length or len(wanted), BUFFERED)
+                    return reaction
                 case _:
                     self._url = answer.reply.url
                     return reaction
@@ -263,6 +290,11 @@ class _Reading:
             patient=not probe,
         )
         return await self._transport.ask(request, consume, self.meter)
+
+    def host_answered(self) -> None:
+        if self._host.looked is None:
+            self._host.looked = Event()
+        self._host.looked.set()
 
     async def _take_piece(self, answer: Answer, told: Partial) -> Piece | Untrusted:
         """Read the segment that the answer brings; its bytes are looked at if they are the file's first."""
@@ -314,7 +346,7 @@ class _Reading:
 
     async def _read_whole(self, how: How) -> _Read:
         """Ask for the whole file, without a range."""
-        if not self.meter.allows():
+        if not self.meter.allows() or self.meter.bytes + self._rejected > SLACK:
             raise BadReply(self._file.url, "its answers to range requests contradict each other")
         request = Request(self._file.url, self._file.listed_by)
         return await self._transport.ask(request, lambda answer: self._take_body(answer, how), self.meter)
@@ -348,8 +380,10 @@ class _Reading:
         walk, digest = Walk(self._file.filename), Digest(self._file.hashes)
         chunk = head
         while chunk:
-            await spool.write(chunk)
             digest.update(chunk)
+            if self._file.size is not None and digest.size > self._file.size:
+                raise BadReply(answer.reply.url, f"more than the {self._file.size} bytes that the index names")
+            await spool.write(chunk)
             found = walk.feed(chunk)
             if isinstance(found, Found) and self._is_far_from_end(answer):
                 raw = walked_metadata(self._file.filename, found).raw

@@ -43,6 +43,9 @@ class Suffix:
         if self.length <= 0:
             raise ValueError("a suffix has at least one byte")
 
+    def __len__(self) -> int:
+        return self.length
+
     def of(self, total: int) -> Segment:
         """Return the segment this suffix means in a file of `total` bytes (at least one)."""
         return Segment(max(0, total - self.length), total)

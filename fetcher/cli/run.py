@@ -1,6 +1,7 @@
 """How every command runs: targets side by side, outcomes in order, one line an error, the exit code at the end."""
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -37,7 +38,22 @@ def run(main: Callable[[], Awaitable[Sequence[Outcome]]], settings: Settings) ->
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
+    except ExceptionGroup as group:
+        _finish_unexpected(group, settings)
     sys.exit(exit_code(outcomes))
+
+
+def _finish_unexpected(group: ExceptionGroup[Exception], settings: Settings) -> NoReturn:
+    """End on what is no error of ours: the reader of a pipe went away, or a defect."""
+    if group.subgroup(BrokenPipeError) is not None:
+        # Python would try to flush stdout once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    if settings.debug:
+        raise group
+    first = group.exceptions[0]
+    click.echo(f"error: a defect in fetcher: {type(first).__name__}: {first} (--debug shows where)", err=True)
+    sys.exit(1)
 
 
 def finish(error: FetcherError, settings: Settings) -> NoReturn:

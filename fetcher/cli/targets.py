@@ -1,35 +1,40 @@
 """TARGETs: URLs, names, requirements (PEP 508), and files of them; each becomes one wheel to fetch."""
 
-import platform
 import re
-import shlex
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from msgspec import structs
+from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 
 from fetcher.client import Fetcher
 from fetcher.digest import ALGORITHMS
-from fetcher.errors import ConfigError
+from fetcher.errors import ConfigError, HashMismatch
 from fetcher.index.candidates import Target as Interpreter, choose_wheel, describe_python, this_interpreter
-from fetcher.index.files import File
+from fetcher.index.files import File, file_from_url, is_digest
 from fetcher.index.urls import redact
 
 __all__ = ["Requested", "Target", "find_file", "interpreter_for", "read_requested"]
 
 _COMMENT = re.compile(r"(^|\s)#.*$")
+_OPTION = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(?:[ \t]*=[ \t]*|[ \t]+|$)(.*)")
 _HASH = re.compile(r"\s--hash[= ](\S+)")
 
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to fetch: a URL, or a requirement; `hashes` are those a requirements file pins it to."""
+    """One thing to fetch: a URL, or a requirement.
+
+    `marker` says where it is wanted; only requirements files heed it.  `hashes` are those such a file pins it to.
+    """
 
     text: str
     url: str | None = None
     requirement: Requirement | None = None
+    marker: Marker | None = None
     hashes: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -53,45 +58,70 @@ def read_requested(arguments: Iterable[str], files: Iterable[Path]) -> Requested
 
 
 def parse_target(text: str) -> Target:
-    """Parse a TARGET.  Raises ConfigError."""
+    """Parse a TARGET: a URL, which a marker may follow after a blank, or a requirement.  Raises ConfigError."""
     if re.match(r"https?://", text, re.IGNORECASE):
-        return Target(redact(text), url=text)
+        url, blank, rest = text.partition(" ")
+        marker = _parse_marker(rest) if blank else None
+        return Target(redact(url), url=url, marker=marker)
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{redact(text)!r} is neither a URL nor a requirement: {redact(reason)}") from None
-    return Target(redact(text) if requirement.url else text, url=requirement.url, requirement=requirement)
+    shown = redact(text) if requirement.url else text
+    return Target(shown, url=requirement.url, requirement=requirement, marker=requirement.marker)
+
+
+def _parse_marker(text: str) -> Marker:
+    try:
+        return Marker(text.strip().removeprefix(";"))
+    except InvalidMarker:
+        raise ConfigError(f"what follows the URL, {redact(text)!r}, is no marker") from None
 
 
 def interpreter_for(python_version: str | None, platforms: Iterable[str]) -> Interpreter:
     """Return the interpreter to choose wheels for: this one, unless options describe another."""
-    running = platform.python_version()
+    running = ".".join(map(str, sys.version_info[:3]))
     platforms = list(platforms)
     if python_version is None and not platforms:
         return this_interpreter(running)
     return describe_python(python_version or running, platforms)
 
 
-async def find_file(fetcher: Fetcher, target: Target, interpreter: Interpreter) -> File | str:
-    """Return the file of a target: its URL, or the wheel that fits best.  Raises NotFound and what `project` raises."""
-    if target.url is not None:
-        return target.url
-    requirement = target.requirement
-    assert requirement is not None  # noqa: S101 - a target has one of the two
-    project = await fetcher.project(requirement.name)
-    chosen = choose_wheel(project, requirement, interpreter, target.hashes)
-    if target.hashes and not chosen.hashes:
-        return _with_hashes(chosen, target.hashes)
-    return chosen
+async def find_file(fetcher: Fetcher, target: Target, interpreter: Interpreter) -> File:
+    """Return the file of a target: that of its URL, or the wheel that fits best.
+
+    Raises NotFound, ConfigError, HashMismatch for a digest that the requirements file does not allow, and what
+    `project` raises.
+    """
+    if target.requirement is None or target.url is not None:
+        return _demand(_file_of(target.url or ""), target.hashes)
+    project = await fetcher.project(target.requirement.name)
+    return _demand(choose_wheel(project, target.requirement, interpreter, target.hashes), target.hashes)
 
 
-def _with_hashes(file: File, hashes: frozenset[tuple[str, str]]) -> File:
-    """Return the file with the digests that the requirements file demands, where the page has none to compare."""
-    best = min(hashes, key=lambda pair: ALGORITHMS.index(pair[0]))
-    same = [digest for algorithm, digest in hashes if algorithm == best[0]]
-    if len(same) > 1:
-        raise ConfigError(f"{file.filename}: the index names no digest, so --hash cannot choose between {len(same)}")
+def _file_of(url: str) -> File:
+    try:
+        return file_from_url(url)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _demand(file: File, hashes: frozenset[tuple[str, str]]) -> File:
+    """Return the file with a digest that the requirements file demands."""
+    stated = {pair for pair in file.hashes.items() if any(pair[0] == algorithm for algorithm, _ in hashes)}
+    allowed = stated & hashes
+    if not hashes:
+        return file
+    if stated and not allowed:
+        algorithm, digest = min(stated)
+        expected = " or ".join(sorted(other for name, other in hashes if name == algorithm))
+        raise HashMismatch(file.filename, file.url, algorithm, expected, digest)
+    best = min(allowed or hashes, key=lambda pair: ALGORITHMS.index(pair[0]))
+    if not allowed and sum(algorithm == best[0] for algorithm, _ in hashes) > 1:
+        raise ConfigError(
+            f"{file.filename}: the index names no {best[0]} digest to choose one of the --hash options by"
+        )
     return structs.replace(file, hashes=dict([best]))
 
 
@@ -132,14 +162,14 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 def _read_line(line: str, path: Path, requested: Requested, opened: tuple[Path, ...]) -> None:
     if not line.startswith("-"):
         target = _parse_line(line)
-        if target.requirement is None or target.requirement.marker is None or target.requirement.marker.evaluate():
+        if target.marker is None or target.marker.evaluate():
             requested.targets.append(target)
         return
-    try:
-        name, _, value = " ".join(shlex.split(line)).replace("=", " ", 1).partition(" ")
-    except ValueError as error:
-        raise ConfigError(f"{line.split()[0]}: {error}") from None
+    option = _OPTION.fullmatch(line)
+    name, value = (option[1], option[2].strip("\"'")) if option else (line, "")
     match name:
+        case "-r" | "--requirement" if "://" in value:
+            raise ConfigError(f"a requirements file is read from disk, not from {redact(value)}")
         case "-r" | "--requirement":
             _read_file(path.parent / value, requested, opened)
         case "-i" | "--index-url":
@@ -149,14 +179,14 @@ def _read_line(line: str, path: Path, requested: Requested, opened: tuple[Path, 
         case "--no-deps" | "--prefer-binary" | "--require-hashes" | "--only-binary":
             pass  # what is done here anyway: no dependencies, wheels only, hashes checked where they are given
         case _:
-            raise ConfigError(f"the option {name} is not supported")
+            raise ConfigError(f"the option {redact(name)} is not supported")
 
 
 def _parse_line(line: str) -> Target:
     hashes = set()
     for stated in _HASH.findall(line):
         algorithm, _, digest = stated.partition(":")
-        if algorithm not in ALGORITHMS or not digest:
+        if not is_digest(algorithm, digest.lower()):
             raise ConfigError(f"--hash={stated} is not of the form sha256:digest")
         hashes.add((algorithm, digest.lower()))
     return replace(parse_target(_HASH.sub("", line).strip()), hashes=frozenset(hashes))

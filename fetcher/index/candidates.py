@@ -6,7 +6,8 @@ Rules, as pip and uv have them:
   names one or nothing else fits (PEP 440).
 * A yanked file only for a requirement that pins its version by `==` or `===` (PEP 592).
 * `requires-python` must admit the interpreter's version; one that cannot be parsed admits all.
-* Of a version's wheels the one with the best tag (PEP 425), then the highest build number (PEP 427).
+* Of a version's wheels one that is not yanked, then the one with the best tag (PEP 425), then the highest build number
+  (PEP 427).
 
 This file is pure.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, platform_tags, sys_tags
+from packaging.utils import BuildTag
 from packaging.version import Version
 
 from fetcher.errors import ConfigError, NotFound
@@ -41,8 +43,8 @@ class Target:
 
 
 def this_interpreter(python: str) -> Target:
-    """Return the running interpreter as a target; `python` is its full version."""
-    return Target(Version(python), _ranked(sys_tags()))
+    """Return the running interpreter as a target; `python` is its version `X.Y.Z`, without what follows."""
+    return Target(Version(Version(python).base_version), _ranked(sys_tags()))
 
 
 def describe_python(python: str, platforms: Iterable[str]) -> Target:
@@ -101,7 +103,7 @@ def choose_wheel(
     admitted = sorted(requirement.specifier.filter(versions), reverse=True)
     for version in admitted:
         wheels = [file for file in fitting if file.version == version]
-        return min(wheels, key=lambda file: _order(file, target))
+        return max(wheels, key=lambda file: _rank(file, target))
     raise NotFound("", asked=_explain_none(project, requirement, target))
 
 
@@ -131,11 +133,10 @@ def _admits(requires_python: str | None, python: Version) -> bool:
         return True
 
 
-def _order(file: File, target: Target) -> tuple[int, int, str]:
-    """Return a sort key: best tag first, then the highest build number."""
-    rank = min(target.ranks[tag] for tag in file.tags if tag in target.ranks)
-    number, text = file.build or (-1, "")
-    return rank, -number, text
+def _rank(file: File, target: Target) -> tuple[bool, int, BuildTag]:
+    """Return a sort key, the highest is best: not yanked, then the best tag, then the highest build number."""
+    best_tag = min(target.ranks[tag] for tag in file.tags if tag in target.ranks)
+    return not file.yanked, -best_tag, file.build
 
 
 def _explain_none(project: Project, requirement: Requirement, target: Target) -> str:

@@ -21,9 +21,9 @@ from packaging.utils import BuildTag, NormalizedName, parse_sdist_filename, pars
 from packaging.version import Version
 
 from fetcher.index.scope import Index
-from fetcher.index.urls import redact
+from fetcher.index.urls import file_name, parse_url, redact
 
-__all__ = ["SUFFIXES", "File", "Project", "digests", "fragment_digests", "is_safe_name"]
+__all__ = ["SUFFIXES", "File", "Project", "digests", "file_from_url", "fragment_digests", "is_digest", "is_safe_name"]
 
 _SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tbz", ".txz", ".tar")
 # What pip takes for a distribution, without the lzma forms that no build backend ever wrote.
@@ -168,12 +168,13 @@ def is_safe_name(name: str) -> bool:
 def digests(stated: Mapping[str, str]) -> Mapping[str, str]:
     """Return the digests that can be digests, in lower case (rule 6)."""
     for algorithm, digest in stated.items():
-        if not _is_digest(algorithm, digest):
+        if not is_digest(algorithm, digest):
             return _cleaned(stated.items())
     return stated
 
 
-def _is_digest(algorithm: str, digest: str) -> bool:
+def is_digest(algorithm: str, digest: str) -> bool:
+    """Say whether a text can be a digest of that algorithm: known, right length, lower-case hex."""
     try:
         # What comes back unchanged was hex in lower case; four times as fast as a pattern.
         return _DIGEST_LENGTHS.get(algorithm) == len(digest) and unhexlify(digest).hex() == digest
@@ -184,7 +185,7 @@ def _is_digest(algorithm: str, digest: str) -> bool:
 def _cleaned(stated: Iterable[tuple[str, str]]) -> dict[str, str]:
     kept: dict[str, str] = {}
     for algorithm, digest in ((key.strip().lower(), value.strip().lower()) for key, value in stated):
-        if _is_digest(algorithm, digest):
+        if is_digest(algorithm, digest):
             kept.setdefault(algorithm, digest)
     return kept
 
@@ -192,7 +193,22 @@ def _cleaned(stated: Iterable[tuple[str, str]]) -> dict[str, str]:
 def fragment_digests(fragment: str) -> Mapping[str, str]:
     """Read `sha256=...`, alone or among `egg=...&subdirectory=...` (PEP 503, pip's fragments)."""
     algorithm, _, digest = fragment.partition("=")
-    if _is_digest(algorithm, digest):
+    if is_digest(algorithm, digest):
         return {algorithm: digest}
     pairs = (pair.partition("=") for pair in fragment.split("&"))
     return _cleaned((key, value) for key, _, value in pairs)
+
+
+def file_from_url(text: str) -> File:
+    """Return a URL as a file that no page listed; a fragment such as `#sha256=…` names its digest (pip's form).
+
+    Raises ValueError for something that is no http or https URL, or a fragment whose digest cannot be one.
+    """
+    url = parse_url(text)
+    fragment = text.partition("#")[2]
+    hashes = fragment_digests(fragment)
+    for pair in fragment.split("&"):
+        algorithm = pair.partition("=")[0].lower()
+        if algorithm in _DIGEST_LENGTHS and algorithm not in hashes:
+            raise ValueError(f"{redact(text)}: what follows #{algorithm}= is no {algorithm} digest")
+    return File(filename=file_name(url), url=str(url), hashes=hashes)

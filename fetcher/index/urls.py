@@ -53,6 +53,7 @@ _SECRET_KEY = re.compile(
     r"token|secret|passw|credential|signature|policy|api[-_]?key|access[-_]?key|accessid|auth|^(sig|key|code|jwt|pat|se|sp|sv)$",
     re.IGNORECASE,
 )
+_INNER_KEY = re.compile(r"[?&;]([^=&;?]+)=")
 _QUERY_TEXT = re.compile(r"\?\S*")
 
 
@@ -147,14 +148,18 @@ def file_name(url: URL) -> str:
 
 
 def redact(text: str | URL) -> str:
-    """Return a URL as it may be shown: userinfo and secret-looking query values replaced by `***`, fragment dropped."""
+    """Return a URL as it may be shown: userinfo and secret-looking query values replaced by `***`, fragment dropped.
+
+    Text that is no URL may have been meant as one, so of that nothing before the last `@` is shown.
+    """
+    text = str(text)
     try:
-        url = URL(str(text))
-        if not url.raw_host:
-            return _redact_text(str(text))
+        url = URL(text)
         bare, userinfo = split_userinfo(url)
     except ValueError:
-        return _redact_text(str(text))
+        return _redact_text(text)
+    if not url.raw_host or _may_hide_userinfo(text):
+        return _redact_text(text)
     shown = str(bare.with_query(None).with_fragment(None))
     if userinfo is not None:
         shown = shown.replace("://", f"://{HIDDEN}@", 1)
@@ -162,13 +167,32 @@ def redact(text: str | URL) -> str:
     return f"{shown}?{query}" if query else shown
 
 
+def _may_hide_userinfo(text: str) -> bool:
+    """Say whether an `@` stands where only a mistyped password or another URL has one.
+
+    A password with an unescaped `#` or `?` in it moves the `@` into fragment or query; a URL inside the path has `//`.
+    """
+    _, _, rest = text.partition("://")
+    path, _, fragment = rest.partition("#")
+    path, _, query = path.partition("?")
+    bare_query = "@" in query.partition("=")[0]
+    inner_url = "//" in path and "@" in path.partition("//")[2]
+    return "@" in fragment or bare_query or inner_url or any(char.isspace() for char in text.strip())
+
+
 def _redact_pairs(pairs: Iterable[str]) -> Iterable[str]:
     for pair in pairs:
-        key, equals, _ = pair.partition("=")
-        yield f"{key}={HIDDEN}" if equals and _SECRET_KEY.search(unquote(key)) else pair
+        key, equals, value = pair.partition("=")
+        secret = _SECRET_KEY.search(unquote(key)) or _leads_to_secret(value)
+        yield f"{key}={HIDDEN}" if equals and secret else pair
+
+
+def _leads_to_secret(value: str) -> bool:
+    """Say whether a query value is itself a URL with a secret, as login redirects pass on the URL they came from."""
+    plain = unquote(unquote(value))
+    return "@" in plain or any(_SECRET_KEY.search(key) for key in _INNER_KEY.findall(plain))
 
 
 def _redact_text(text: str) -> str:
-    """Redact what is no URL, but may have been meant as one: nothing before the last `@` is shown, and no query."""
     _, at, rest = text.rpartition("@")
     return _QUERY_TEXT.sub(f"?{HIDDEN}", f"{HIDDEN}@{rest}" if at else text)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, Event
 
 from fetcher.index.urls import Realm
 
@@ -15,13 +15,16 @@ class Host:
 
     `cool_until` is a monotonic time in seconds before which nothing is sent there.  The two refusals are set only when
     the same file was then had in another form, so that one file's fault is not held against its host; a later 206
-    heals `refuses_ranges`.
+    heals `refuses_ranges`.  `knows_ranges`: a right 206 has come from there.  `looked` is set once anything has come;
+    None as long as nobody has asked.
     """
 
     limiter: CapacityLimiter
     cool_until: float = 0.0
     refuses_suffix: bool = False
     refuses_ranges: bool = False
+    knows_ranges: bool = False
+    looked: Event | None = None
 
     def cool_down(self, until: float) -> None:
         """Keep everybody from this host until then; an earlier, longer pause stays."""

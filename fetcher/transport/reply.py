@@ -5,7 +5,7 @@ The reaction table (RFC 9110 §14 and §15.3.7 say what is right, the rest is wh
 | answer                                                   | reaction                                             |
 |----------------------------------------------------------|------------------------------------------------------|
 | 206, Content-Range right                                 | `Partial`: the bytes are used                        |
-| 200                                                      | `Whole`: this body is the file                       |
+| 200, or 206 of all of it                                 | `Whole`: this body is the file                       |
 | 200 with a Content-Range that is not the whole           | `Untrusted`                                          |
 | 206 short, long, shifted, unranged, encoded, multipart   | `Untrusted`: one whole GET, bytes are never mixed    |
 | 206 of another total or strong validator than before     | `Untrusted`                                          |
@@ -47,6 +47,8 @@ RANGE_REFUSALS = frozenset({400, 405, 501})
 SUFFIX_REFUSALS = RANGE_REFUSALS | {403, 404, 500}
 # After a refused suffix, a probe that fails as Google's registry does ends in a whole GET.
 PROBE_REFUSALS = RANGE_REFUSALS | {500}
+# More digits than any size or pause has; Python itself refuses to read thousands of them.
+_LENGTH = re.compile(r"[0-9]{1,19}")
 _CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([\w.:-]+)""")
 EXPIRED = frozenset({401, 403})
 UNSATISFIABLE = 416
@@ -78,7 +80,7 @@ class Reply:
             url=url,
             status=status,
             content_type=headers.get("Content-Type", "").strip().lower(),
-            content_length=int(length) if length.isascii() and length.isdigit() else None,
+            content_length=int(length) if _LENGTH.fullmatch(length) else None,
             content_range=headers.get("Content-Range"),
             content_encoding="" if encoding == "identity" else encoding,
             etag=headers.get("ETag"),
@@ -104,11 +106,11 @@ class Reply:
     def retry_after_seconds(self, now: datetime) -> float | None:
         """Return how long Retry-After asks to wait, from seconds or from a date (RFC 9110 §10.2.3)."""
         text = (self.retry_after or "").strip()
-        if text.isascii() and text.isdigit():
+        if _LENGTH.fullmatch(text):
             return float(text)
         try:
             when = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         when = when if when.tzinfo else when.replace(tzinfo=UTC)
         return max(0.0, (when - now).total_seconds())
@@ -186,15 +188,13 @@ def decide_reaction(
 
 def decide_whole(reply: Reply) -> Whole | Untrusted:
     """Decide whether the body of a success is the whole file."""
-    if reply.status == PARTIAL:
-        return Untrusted("a 206 that was not asked for")
     if reply.content_range is None:
-        return Whole()
-    # RFC 9110 §14.4: Content-Range means nothing here, yet rclone sends it with a partial body.
+        return Untrusted("a 206 without Content-Range") if reply.status == PARTIAL else Whole()
+    # RFC 9110 §14.4: Content-Range means nothing beside 200, yet rclone sends it with a partial body.
     told = parse_content_range(reply.content_range)
     if told is not None and told.segment is not None and told.total == len(told.segment):
         return Whole()
-    return Untrusted("a 200 with a Content-Range of a part")
+    return Untrusted(f"{reply.status} with Content-Range {reply.content_range!r}")
 
 
 def _decide_partial(reply: Reply, wanted: Segment | Suffix, total: int | None, etag: str | None) -> Reaction:
@@ -207,7 +207,10 @@ def _decide_partial(reply: Reply, wanted: Segment | Suffix, total: int | None, e
         return Untrusted(f"Content-Range {reply.content_range!r}")
     right = Partial(told.segment, told.total)
     doubt = _doubt(reply, wanted, right, total, etag)
-    return Untrusted(doubt) if doubt else right
+    if doubt is None:
+        return right
+    all_of_it = len(told.segment) == told.total == reply.content_length and total in (None, told.total)
+    return Whole() if all_of_it else Untrusted(doubt)
 
 
 def _doubt(reply: Reply, wanted: Segment | Suffix, told: Partial, total: int | None, etag: str | None) -> str | None:

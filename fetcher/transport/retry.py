@@ -32,6 +32,10 @@ _FAULTS = (Disconnected, TimedOut, Stalled, Truncated)
 _LASTING = frozenset({501, 505})
 
 
+# By then the longest wait is reached, whatever the first.
+MOST_DOUBLINGS = 30
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """How often and how long: `retries` further attempts, first wait and longest wait in seconds."""
@@ -80,4 +84,4 @@ def decide_retry(error: FetcherError, *, attempt: int, policy: RetryPolicy, chan
         return GiveUp(error)
     if asked is not None:
         return Wait(asked, host_wide=True)
-    return Wait(min(policy.longest_wait, policy.first_wait * 2.0 ** (attempt - 1)) * chance)
+    return Wait(min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, MOST_DOUBLINGS)) * chance)

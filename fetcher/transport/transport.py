@@ -110,7 +110,7 @@ class Meter:
             return True
         cost = self.size
         if not self.whole and wanted is not None:
-            cost = min(cost, len(wanted) if isinstance(wanted, Segment) else wanted.length)
+            cost = min(cost, len(wanted))
         return self.bytes + cost <= self.size + self.slack
 
 

@@ -17,6 +17,7 @@ from fetcher.wheel.records import (
     decode_name,
     parse_descriptor,
     parse_local,
+    shown,
     with_sizes,
 )
 from fetcher.wheel.zipend import Entry
@@ -30,36 +31,46 @@ def read_entry(entry: Entry, data: bytes) -> bytes:
     `data` is everything from its local header to the next entry, or to the directory.  Raises Malformed.
     """
     if len(data) < LOCAL_SIZE:
-        raise Malformed(f"the entry {entry.name!r} is cut")
+        raise Malformed(f"the entry {shown(entry.name)} is cut")
     header = parse_local(data)
     name_stop = LOCAL_SIZE + header.name_length
     begin = name_stop + header.extra_length
     stop = begin + entry.compressed
     if stop > len(data):
-        raise Malformed(f"the entry {entry.name!r} overlaps what follows it")
+        raise Malformed(f"the entry {shown(entry.name)} overlaps what follows it")
     if data[LOCAL_SIZE:name_stop] != entry.raw_name:
-        raise Malformed(f"the local header of {entry.name!r} has another name, {data[LOCAL_SIZE:name_stop]!r}")
+        raise Malformed(
+            f"the local header of {shown(entry.name)} has another name, {shown(data[LOCAL_SIZE:name_stop])}"
+        )
     decode_name(entry.raw_name, entry.flags, data[name_stop:begin])  # refuses a second name
     _compare_header(entry, with_sizes(header, data[name_stop:begin]))
     _compare_rest(entry, data[stop:])
     raw = inflate(entry.method, entry.flags, data[begin:stop], entry.size)
     if crc32(raw) != entry.crc:
-        raise Malformed(f"the CRC of {entry.name!r} is wrong")
+        raise Malformed(f"the CRC of {shown(entry.name)} is wrong")
     return raw
 
 
 def _compare_header(entry: Entry, header: LocalHeader) -> None:
     later = bool(entry.flags & FLAG_DESCRIPTOR)
-    for fact in ("flags", "method", "crc", "compressed", "size"):
-        here, there = getattr(header, fact), getattr(entry, fact)
-        if here != there and not (later and here == 0 and fact in ("crc", "compressed", "size")):
-            raise Malformed(f"{fact} of {entry.name!r}: {here} in its local header, {there} in the central directory")
+    facts = [
+        ("flag word", header.flags, entry.flags, False),
+        ("method", header.method, entry.method, False),
+        ("CRC", header.crc, entry.crc, later),
+        ("compressed size", header.compressed, entry.compressed, later),
+        ("size", header.size, entry.size, later),
+    ]
+    for fact, here, there, may_be_zero in facts:
+        if here != there and not (may_be_zero and here == 0):
+            raise Malformed(
+                f"the {fact} of {shown(entry.name)} is {here} in its local header, {there} in the directory"
+            )
 
 
 def _compare_rest(entry: Entry, rest: bytes) -> None:
     if not entry.flags & FLAG_DESCRIPTOR:
         if rest:
-            raise Malformed(f"after the entry {entry.name!r} come {len(rest)} bytes that belong to no entry")
+            raise Malformed(f"after the entry {shown(entry.name)} come {len(rest)} bytes that belong to no entry")
         return
     if parse_descriptor(rest) != (entry.crc, entry.compressed, entry.size):
-        raise Malformed(f"the descriptor of {entry.name!r} is missing or contradicts the central directory")
+        raise Malformed(f"the descriptor of {shown(entry.name)} is missing or contradicts the central directory")

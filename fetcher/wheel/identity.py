@@ -14,6 +14,7 @@ from packaging.utils import InvalidWheelFilename, NormalizedName, canonicalize_n
 from packaging.version import InvalidVersion, Version
 
 from fetcher.errors import MetadataMismatch, MetadataMissing
+from fetcher.wheel.records import shown
 
 __all__ = ["Identity", "check_identity", "identify"]
 
@@ -60,35 +61,39 @@ def check_identity(filename: str, raw: bytes) -> tuple[str, str]:
     Raises MetadataMissing if either is absent, MetadataMismatch if they are not those of the file name, or ambiguous.
     """
     identity = identify(filename)
-    fields = _first_fields(raw)
+    fields = _name_and_version(raw)
     name, version = (_only(filename, fields, field) for field in ("Name", "Version"))
     if canonicalize_name(name) != identity.name:
-        raise MetadataMismatch(filename, f"it is of project {name!r}")
+        raise MetadataMismatch(filename, f"it is of project {shown(name)}")
     if not _same_version(version, identity.version):
-        raise MetadataMismatch(filename, f"it is of version {version!r}")
+        raise MetadataMismatch(filename, f"it is of version {shown(version)}")
     return name, version
 
 
-def _only(filename: str, fields: dict[str, list[str]], field: str) -> str:
-    values = fields[field]
+def _only(filename: str, fields: dict[bytes, list[list[bytes]]], field: str) -> str:
+    values = fields[field.lower().encode()]
     if len(values) > 1:
         raise MetadataMismatch(filename, f"it has {len(values)} {field} fields")
-    if not values or not values[0]:
+    value = " ".join(line.decode("utf-8", "replace").strip() for lines in values for line in lines)
+    if not value:
         raise MetadataMissing(filename, f"it has no {field}")
-    return values[0]
+    return value
 
 
-def _first_fields(raw: bytes) -> dict[str, list[str]]:
-    """Collect Name and Version out of the header lines, folded values unfolded, without splitting the description."""
-    found: dict[str, list[str]] = {"Name": [], "Version": []}
-    values = [""]  # takes a folded line that comes before any header
+def _name_and_version(raw: bytes) -> dict[bytes, list[list[bytes]]]:
+    """Collect the fields Name and Version, each a list of values, each value a list of lines (more than one: folded).
+
+    Lines are taken one by one up to the end of the headers; the description behind them may be long.
+    """
+    found: dict[bytes, list[list[bytes]]] = {b"name": [], b"version": []}
+    value: list[bytes] = []  # takes a folded line that comes before any header
     for line in (match[1] for match in _LINE.finditer(raw)):
         if line.startswith((b" ", b"\t")):
-            values[-1] += " " + line.decode("utf-8", "replace").strip()
+            value.append(line)
             continue
         header = _HEADER.match(line)
         if header is None:
             break
-        values = found.get(header[1].decode("ascii").title(), [])
-        values.append(line[header.end() :].decode("utf-8", "replace").strip())
+        value = [line[header.end() :]]
+        found.get(header[1].lower(), []).append(value)
     return found

@@ -32,6 +32,7 @@ __all__ = [
     "parse_descriptor",
     "parse_local",
     "refuse_unreadable",
+    "shown",
     "with_sizes",
     "zip64_values",
 ]
@@ -59,6 +60,8 @@ _DESCRIPTORS = {
 }
 DESCRIPTOR_SIZES = tuple(_DESCRIPTORS)
 
+_SHOWN = 100  # characters; longer than any honest path's end
+
 _ZIP64 = 0x0001
 _UNICODE_PATH = 0x7075
 
@@ -82,9 +85,14 @@ class LocalHeader(NamedTuple):
     extra_length: int
 
 
-def parse_local(data: bytes, at: int = 0) -> LocalHeader:
+def shown(name: str | bytes) -> str:
+    """Return a name as it may stand in a sentence: quoted, escaped, and not 64 KiB long."""
+    return repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}…"
+
+
+def parse_local(data: bytes) -> LocalHeader:
     """Parse the fixed part of a local header, `LOCAL_SIZE` bytes that are there.  Raises Malformed."""
-    signature, *fields = _LOCAL.unpack_from(data, at)
+    signature, *fields = _LOCAL.unpack_from(data)
     if signature != LOCAL:
         raise Malformed("no local header stands where the central directory says one does")
     return LocalHeader(*fields)
@@ -118,9 +126,9 @@ def decode_name(name: bytes, flags: int, extra: bytes = b"") -> str:
     try:
         text = name.decode("utf-8" if flags & FLAG_UTF8 else "cp437")
     except UnicodeDecodeError:
-        raise Malformed(f"the name {name!r} is said to be UTF-8 and is not") from None
+        raise Malformed(f"the name {shown(name)} is said to be UTF-8 and is not") from None
     if any(body[5:] != text.encode() for kind, body in _extra_fields(extra) if kind == _UNICODE_PATH):
-        raise Malformed(f"the entry {text!r} has a second name in an extra field")
+        raise Malformed(f"the entry {shown(text)} has a second name in an extra field")
     return text
 
 
@@ -148,4 +156,4 @@ def refuse_unreadable(flags: int, name: str) -> None:
     """Raise Malformed if the flags of entry `name` say that it is encrypted, patched or masked."""
     if flags & UNREADABLE:
         how = next(word for bit, word in _UNREADABLE.items() if flags & bit)
-        raise Malformed(f"the entry {name!r} is {how}")
+        raise Malformed(f"the entry {shown(name)} is {how}")

@@ -153,8 +153,8 @@ def _path_says_login(path: str) -> bool:
 
 # -------------------------------------------------------------------------------------------------------- error bodies
 
-_XML_CODE = re.compile(r"<(?:\w+:)?(?:error)?code\b[^>]*>([^<]*)", re.IGNORECASE)
-_XML_MESSAGE = re.compile(r"<(?:\w+:)?(?:message|detail|description)\b[^>]*>([^<]*)", re.IGNORECASE)
+_XML_CODE = re.compile(r"<(?:\w+:)?(?:error)?code\b[^<>]*>([^<]*)", re.IGNORECASE)
+_XML_MESSAGE = re.compile(r"<(?:\w+:)?(?:message|detail|description)\b[^<>]*>([^<]*)", re.IGNORECASE)
 # In the order in which they tell most.  Artifactory has {"errors": [{...}]}, Google {"error": {...}}.
 _MESSAGES = ("message", "Message", "detail", "error_description", "msg", "error", "errors", "reason", "title")
 _CODES = ("code", "Code", "typeKey")
