@@ -135,14 +135,18 @@ class AuthError(FetcherError):
 
 @dataclass(eq=False)
 class MissingCredentials(AuthError):
-    """`authenticate = "always"`, and no source has credentials; no request was sent."""
+    """`authenticate = "always"`, and no source has credentials; no request was sent.
+
+    `username_from` names the source of a username that has no password; the name itself may be a token, and is not
+    shown.
+    """
 
     url: str
     index: str
-    username: str | None = None
+    username_from: str | None = None
 
     def __str__(self) -> str:
-        whose = f"no password for user {self.username!r}" if self.username else "no credentials"
+        whose = f"no password for the username from {self.username_from}" if self.username_from else "no credentials"
         return (
             f'index {self.index} has authenticate = "always" but {whose} could be found, so {self.url} was not asked: '
             f"{_credentials_hint(self.index)}"
@@ -285,12 +289,12 @@ class BadReply(TransportError):
 
 @dataclass(eq=False)
 class TooManyRedirects(TransportError):
-    """More than `hops` hops."""
+    """More than `redirects` in a row."""
 
-    hops: int = 0
+    redirects: int = 0
 
     def __str__(self) -> str:
-        return f"{self.url} redirects more than {self.hops} times"
+        return f"{self.url} redirects more than {self.redirects} times"
 
 
 # -------------------------------------------------------------------------------------------------------------- status

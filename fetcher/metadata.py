@@ -20,7 +20,7 @@ import packaging.metadata
 from anyio import Event
 from yarl import URL
 
-from fetcher.content import login_page, not_a_wheel, read_head, read_plan
+from fetcher.content import HEAD, login_page, not_a_wheel, read_head, read_plan
 from fetcher.digest import Digest
 from fetcher.errors import (
     BadReply,
@@ -51,7 +51,7 @@ from fetcher.transport.reply import (
     decide_reaction,
     decide_whole,
 )
-from fetcher.transport.transport import Answer, Meter, Request, Transport
+from fetcher.transport.transport import SEGMENT_BUFFER, Answer, Meter, Request, Transport
 from fetcher.wheel.identity import check_identity
 from fetcher.wheel.plan import UNKNOWN_TAIL, known_tail, plan_metadata, walked_metadata
 from fetcher.wheel.sniff import looks_like_login, sniff
@@ -72,8 +72,6 @@ SMALL = 128 * 1024
 # With METADATA found on the way, a rest of this size is read to the end: the directory then vouches for it, and the
 # connection stays open.
 REST = 256 * 1024
-# Of a body that nobody reads, what fits into buffers on its way is sent all the same.
-BUFFERED = 256 * 1024
 # One byte tells the size, and that a host knows absolute ranges.
 PROBE = Segment(0, 1)
 # METADATA with its long description has tens of KiB; PyPI takes no larger file than this by far.
@@ -165,7 +163,7 @@ class _Reading:
         self._url = file.url
         self._total: int | None = file.size
         self._etag: str | None = None
-        # Bytes of answers that were turned down by their head: they may have been on the way.
+        # Bytes that may have been on their way when an answer was turned down by its head.
         self._rejected = 0
 
     async def read(self) -> _Read:
@@ -275,7 +273,8 @@ class _Reading:
                 case Whole():
                     return await self._take_body(answer, "stream")
                 case Untrusted():
-                    self._rejected += min(answer.reply.content_length or len(wanted), BUFFERED)
+                    answer.response.abandon()
+                    self._rejected += min(answer.reply.content_length or len(wanted), SEGMENT_BUFFER)
                     return reaction
                 case _:
                     self._url = answer.reply.url
@@ -300,13 +299,12 @@ class _Reading:
         """Read the segment that the answer brings; its bytes are looked at if they are the file's first."""
         data = await answer.response.read_up_to(len(told.segment) + 1)
         if len(data) != len(told.segment):
+            answer.response.abandon()
             return Untrusted(f"{len(told.segment)} bytes announced, {len(data)} came")
-        if (
-            told.segment.start == 0
-            and len(data) > 1
-            and (error := await not_a_wheel(answer, data, self._file.filename))
-        ):
-            raise error
+        if told.segment.start == 0 and len(data) > 1 and sniff(data[:HEAD]) != "zip":
+            if isinstance(error := await not_a_wheel(answer, data, self._file.filename), LoginPage):
+                raise error
+            return Untrusted("a beginning that is no zip's")
         self._url = answer.reply.url
         self._total = self.meter.size = told.total
         self._etag = self._etag or answer.reply.strong_etag
@@ -363,6 +361,8 @@ class _Reading:
         head = await read_head(answer)
         if error := await not_a_wheel(answer, head, self._file.filename):
             raise error
+        if self._file.size not in (None, reply.body_size or self._file.size):
+            raise BadReply(reply.url, f"{reply.body_size} bytes, where the index names {self._file.size}")
         spool = Spool()
         try:
             found = await self._stream(answer, head, spool, how)

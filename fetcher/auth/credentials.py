@@ -20,20 +20,27 @@ from fetcher.errors import ConfigError
 __all__ = ["Basic", "Bearer", "Candidate", "Credentials", "Header", "Known", "choose", "header_of"]
 
 
-def _refuse_line_breaks(*values: str) -> None:
-    if any(char in value for value in values for char in "\r\n\0"):
+def _check(*values: str) -> None:
+    text = "".join(values)
+    if any(char in text for char in "\r\n\0"):
         raise ConfigError("credentials must not hold line breaks or NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            "credentials must be valid Unicode; an environment variable may be in another encoding"
+        ) from None
 
 
 @dataclass(frozen=True)
 class Basic:
-    """User and password (RFC 7617); either may be empty.  Raises ConfigError for a colon in the username."""
+    """User and password (RFC 7617); either may be empty or a token.  Raises ConfigError for a colon in the username."""
 
-    username: str
+    username: str = field(repr=False)
     password: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        _refuse_line_breaks(self.username, self.password)
+        _check(self.username, self.password)
         if ":" in self.username:
             raise ConfigError("a username must not hold a colon (RFC 7617 §2)")
 
@@ -45,7 +52,7 @@ class Bearer:
     token: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        _refuse_line_breaks(self.token)
+        _check(self.token)
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ class Header:
     value: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        _refuse_line_breaks(self.name, self.value)
+        _check(self.name, self.value)
 
 
 Credentials = Basic | Bearer | Header

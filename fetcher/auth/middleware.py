@@ -164,8 +164,8 @@ class Authenticator:
             await self._look_up(hop, standing)
             known = standing.including(own)
         if hop.policy == "always" and (known is None or not known.complete):
-            username = next((candidate.username for candidate in (*own, *standing.upfront) if candidate.username), None)
-            raise MissingCredentials(str(hop.url), hop.index or "", username)
+            named = (candidate.source for candidate in (*own, *standing.upfront) if candidate.username)
+            raise MissingCredentials(str(hop.url), hop.index or "", next(named, None))
         return known
 
     async def answer_challenge(self, hops: Sequence[Hop]) -> bool:

@@ -62,7 +62,8 @@ class Netrc:
 
     def candidates(self, host: str, *, use_default: bool) -> list[Candidate]:
         """Return what the file knows of a host; `default` counts only inside a declared scope."""
-        entry, place = self._machines.get(host), f"machine {host}"
+        # Python's netrc keeps the default entry under that very name.
+        entry, place = None if host == "default" else self._machines.get(host), f"machine {host}"
         if entry is None and use_default:
             entry, place = self._machines.get("default"), "default"
         if entry is None:

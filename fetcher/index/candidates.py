@@ -43,8 +43,8 @@ class Target:
 
 
 def this_interpreter(python: str) -> Target:
-    """Return the running interpreter as a target; `python` is its version `X.Y.Z`, without what follows."""
-    return Target(Version(Version(python).base_version), _ranked(sys_tags()))
+    """Return the running interpreter as a target; `python` is its version, of which the release counts."""
+    return Target(Version(Version(python.rstrip("+")).base_version), _ranked(sys_tags()))
 
 
 def describe_python(python: str, platforms: Iterable[str]) -> Target:

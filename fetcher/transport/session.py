@@ -12,6 +12,7 @@ Settings that are not aiohttp's own, and why:
 """
 
 import ssl
+import sys
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ import aiohttp
 import async_timeout
 import truststore
 from aiohttp import ClientMiddlewareType, ClientResponse
-from anyio import current_time
+from anyio import Lock, current_time, to_thread
 from yarl import URL
 
 from fetcher.errors import (
@@ -66,16 +67,17 @@ class Session:
         self._timeouts = timeouts
         self._proxies = urllib.request.getproxies()
         self._http: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._tls_lock = Lock()
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)),
+            connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.read
             ),
             headers={"User-Agent": f"fetcher/{__version__}"},
-            read_bufsize=READ_BUFFER,
             trust_env=False,
         )
         self._http._retry_connection = False
@@ -89,9 +91,17 @@ class Session:
 
     @asynccontextmanager
     async def open_(
-        self, url: URL, headers: Mapping[str, str], *, middleware: ClientMiddlewareType, decode: bool
+        self,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        middleware: ClientMiddlewareType,
+        decode: bool,
+        buffer: int = READ_BUFFER,
     ) -> AsyncIterator["Response"]:
         """Send one GET and yield the response; leaving the block gives the connection back or closes it.
+
+        Up to twice `buffer` bytes of the body are taken from the wire before anybody reads them.
 
         Raises TransportError for whatever goes wrong on the wire.
         """
@@ -104,7 +114,9 @@ class Session:
                 middlewares=(middleware,),
                 allow_redirects=False,
                 auto_decompress=decode,
+                read_bufsize=buffer,
                 proxy=self._proxy(url),
+                ssl=await self._tls_context() if url.scheme == "https" else True,
             )
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _translate(error, str(url), self._timeouts) from error
@@ -114,6 +126,13 @@ class Session:
             await opened.read_small_rest()
         finally:
             response.close()
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        """Return the one context of this session; made in a thread when first needed, for it reads all roots."""
+        async with self._tls_lock:
+            if self._tls is None:
+                self._tls = await to_thread.run_sync(_make_tls_context)
+        return self._tls
 
     def _proxy(self, url: URL) -> str | None:
         host = url.raw_host or ""
@@ -130,9 +149,15 @@ class Response:
         self.location = response.headers.get("Location")
         self.received = 0
         self._content = response.content
+        self._abandoned = False
         self._timeouts = timeouts
         self._window_bytes = 0
         self._window_left = timeouts.window
+
+    @property
+    def transferred(self) -> int:
+        """The bytes of the body that have crossed the wire, read or not, as encoded there."""
+        return self._content.total_raw_bytes
 
     async def read_some(self) -> bytes:
         """Return the next bytes as they arrive, `b""` at the end.
@@ -180,9 +205,15 @@ class Response:
             held += len(chunk)
         return b"".join(chunks)
 
+    def abandon(self) -> None:
+        """Read nothing more of the body: the connection is closed, and what is under way is lost."""
+        self._abandoned = True
+
     async def read_small_rest(self) -> None:
         """Read what is left if it is little, so that the connection is given back and not closed."""
         left = REST_WORTH_READING
+        if self._abandoned:
+            return
         if self.reply.content_length is not None and self.reply.content_length - self.received > left:
             return
         try:
@@ -192,6 +223,18 @@ class Response:
                     self.received += len(chunk)
         except (aiohttp.ClientError, TimeoutError):
             return  # the body is not wanted any more: the connection is then closed instead
+
+
+def _make_tls_context() -> ssl.SSLContext:
+    """Return a context that trusts what the operating system trusts.
+
+    Where OpenSSL itself finds the roots (SSL_CERT_FILE, the system's file), its own context does: truststore reads them
+    again for every connection, some 25 ms each time, in the event loop.
+    """
+    context = ssl.create_default_context()
+    if sys.platform in ("darwin", "win32") or context.cert_store_stats()["x509_ca"] == 0:
+        return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return context
 
 
 def _translate(error: Exception, url: str, timeouts: Timeouts) -> TransportError:

@@ -40,14 +40,16 @@ from fetcher.segments import Segment, Suffix, range_header
 from fetcher.transport.hosts import Host, Hosts
 from fetcher.transport.reply import Reply
 from fetcher.transport.retry import GiveUp, RetryPolicy, Wait, decide_retry
-from fetcher.transport.session import Response, Session
+from fetcher.transport.session import READ_BUFFER, Response, Session
 
-__all__ = ["Answer", "Meter", "Request", "Transport"]
+__all__ = ["SEGMENT_BUFFER", "Answer", "Meter", "Request", "Transport"]
 
 T = TypeVar("T")
 
-# What browsers and curl -L --max-redirs 10 accept; a chain that long is a loop.
-MAX_HOPS = 10
+# As many as aiohttp itself would follow; a longer chain is a loop.
+MAX_REDIRECTS = 10
+# A segment is small, and an answer that is not it should cost little.
+SEGMENT_BUFFER = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 CHALLENGES = frozenset({401, 403, 404})
 PARTIAL = 206
@@ -204,8 +206,8 @@ class Transport:
         """Go from hop to hop until there is an answer; raise what its status means, or let it be consumed."""
         url, userinfo = split_userinfo(parse_url(request.url))
         while True:
-            if len(hops) == MAX_HOPS:
-                raise TooManyRedirects(request.url, hops=MAX_HOPS)
+            if len(hops) > MAX_REDIRECTS:
+                raise TooManyRedirects(request.url, redirects=MAX_REDIRECTS)
             hop = self._auth.hop(url, userinfo, request.listed_by)
             hops.append(hop)
             failure: Exception | None = None
@@ -239,11 +241,15 @@ class Transport:
         response: Response | None = None
         try:
             async with self._session.open_(
-                hop.url, request.headers, middleware=self._auth.middleware(hop), decode=request.decode
+                hop.url,
+                request.headers,
+                middleware=self._auth.middleware(hop),
+                decode=request.decode,
+                buffer=READ_BUFFER if request.wanted is None else SEGMENT_BUFFER,
             ) as response:
                 yield response
         finally:
-            meter.bytes += response.received if response is not None else 0
+            meter.bytes += response.transferred if response is not None else 0
             meter.requests += hop.asked
 
     @asynccontextmanager

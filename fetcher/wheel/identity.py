@@ -20,7 +20,7 @@ __all__ = ["Identity", "check_identity", "identify"]
 
 _DIST_INFO = ".dist-info"
 _LINE = re.compile(rb"([^\r\n]*)(?:\r\n?|\n|\Z)")
-_HEADER = re.compile(rb"([!-9;-~]+):")
+_HEADER = re.compile(rb"([!-9;-~]*):")  # a header without a name is passed over
 
 
 @dataclass(frozen=True, slots=True)

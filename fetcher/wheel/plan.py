@@ -161,7 +161,7 @@ def _first(size: int | None, tail: int | None) -> _Asking:
         if piece.stop != piece.total:
             raise ValueError(f"the piece stops at {piece.stop} of {piece.total}, and the end was asked for")
         return _beginning_checked(piece)
-    return (yield from _ask(Segment(max(0, size - (tail or known_tail(size))), size)))
+    return _beginning_checked((yield from _ask(Segment(max(0, size - (tail or known_tail(size))), size))))
 
 
 def _end(held: Piece) -> Generator[Segment | Suffix, Piece, tuple[Piece, End]]:
@@ -173,7 +173,7 @@ def _end(held: Piece) -> Generator[Segment | Suffix, Piece, tuple[Piece, End]]:
     if isinstance(end, End):
         return held, end
     if held.start:
-        yield from _ask(Segment(0, min(HEAD, held.start)))
+        _beginning_checked((yield from (_ask(Segment(0, HEAD)) if held.start > HEAD else _from(held, 0))))
     raise Malformed(end.reason)
 
 
@@ -181,7 +181,7 @@ def _ask(wanted: Segment) -> _Asking:
     piece = yield wanted
     if (piece.start, piece.stop) != (wanted.start, wanted.stop):
         raise ValueError(f"the piece is [{piece.start}, {piece.stop}), and {wanted} was asked for")
-    return _beginning_checked(piece)
+    return piece
 
 
 def _beginning_checked(piece: Piece) -> Piece:
@@ -195,7 +195,8 @@ def _from(held: Piece, start: int, slack: int = 0) -> _Asking:
     if held.start <= start:
         return held
     more = yield from _ask(Segment(max(0, start - slack), held.start))
-    return Piece(more.start, more.data + held.data, held.total)
+    # Joined first: what was missing may be a single byte, too little to tell a zip by.
+    return _beginning_checked(Piece(more.start, more.data + held.data, held.total))
 
 
 def _bytes_of(held: Piece, entry: Entry, stop: int) -> Generator[Segment | Suffix, Piece, bytes]:
@@ -215,10 +216,8 @@ def _choose(identity: Identity, entries: list[Entry]) -> Entry:
     if len(own) > 1:
         raise Malformed(f"it has {len(own)} dist-info directories: {_some(own)}")
     if not own:
-        others = _some(sorted(top for top in tops if top.endswith(".dist-info")))
-        raise MetadataMissing(
-            identity.filename, f"it has no dist-info directory of its name and version, only {others}"
-        )
+        others = sorted(top for top in tops if top.endswith(".dist-info"))
+        raise MetadataMissing(identity.filename, f"no dist-info directory is of its name and version ({_some(others)})")
     for entry in entries:
         if entry.name == f"{own[0]}/METADATA":
             return entry
@@ -226,4 +225,4 @@ def _choose(identity: Identity, entries: list[Entry]) -> Entry:
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(shown(name) for name in names[:3]) or "others"
+    return ", ".join(shown(name) for name in names[:3]) or "there is none"

@@ -69,7 +69,7 @@ MAX_DIRECTORY = 64 * 1024 * 1024
 """Most bytes of a central directory we ask a server for: 35 times the largest of 966 real ones (1.8 MB)."""
 
 MAX_ENTRIES = 200_000
-"""Most entries: 13 times the most of 966 real wheels (15,632), and still parsed in half a second."""
+"""Most entries: 13 times the most of 966 real wheels (15,632), and still parsed in well under a second."""
 
 MAX_GAP = 0xFFFF + max(DESCRIPTOR_SIZES)
 """Most bytes between an entry as the directory knows it, and the next one: its extra field and its descriptor."""
