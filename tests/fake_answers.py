@@ -362,9 +362,7 @@ def etag_of(content: Content) -> str:
 # --- answers that are no file ------------------------------------------------------------------------------------
 
 
-def _plain(
-    status: int, body: BodyKind = "html", headers: Mapping[str, str] | None = None, size: int = 0
-) -> Answer:
+def _plain(status: int, body: BodyKind = "html", headers: Mapping[str, str] | None = None, size: int = 0) -> Answer:
     """A server's own words for a status, padded to `size` bytes."""
     phrase = HTTPStatus(status).phrase
     kinds: dict[BodyKind, tuple[str | None, str]] = {

@@ -172,25 +172,29 @@ def _may_hide_userinfo(text: str) -> bool:
 
     A password with an unescaped `#` or `?` in it moves the `@` into fragment or query; a URL inside the path has `//`.
     """
-    _, _, rest = text.partition("://")
+    _, scheme, rest = text.partition("://")
     path, _, fragment = rest.partition("#")
     path, _, query = path.partition("?")
     bare_query = "@" in query.partition("=")[0]
     inner_url = "//" in path and "@" in path.partition("//")[2]
-    return "@" in fragment or bare_query or inner_url or any(char.isspace() for char in text.strip())
+    return not scheme or "@" in fragment or bare_query or inner_url or any(char.isspace() for char in text.strip())
 
 
 def _redact_pairs(pairs: Iterable[str]) -> Iterable[str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        secret = _SECRET_KEY.search(unquote(key)) or _leads_to_secret(value)
+        secret = _is_secret(unquote(key)) or _leads_to_secret(value)
         yield f"{key}={HIDDEN}" if equals and secret else pair
+
+
+def _is_secret(key: str) -> bool:
+    return key.lower() in _SIGNATURE_KEYS or _SECRET_KEY.search(key) is not None
 
 
 def _leads_to_secret(value: str) -> bool:
     """Say whether a query value is itself a URL with a secret, as login redirects pass on the URL they came from."""
     plain = unquote(unquote(value))
-    return "@" in plain or any(_SECRET_KEY.search(key) for key in _INNER_KEY.findall(plain))
+    return "@" in plain or any(_is_secret(key) for key in _INNER_KEY.findall(plain))
 
 
 def _redact_text(text: str) -> str:

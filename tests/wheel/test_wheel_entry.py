@@ -5,6 +5,7 @@ import io
 import sys
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,13 +36,16 @@ def refused(item: Item) -> str:
         (Item(local={"name": b"demo-1.0.dist-info/METADATB"}), "has another name, b'demo-1.0.dist-info/METADATB'"),
         (Item(local={"name": b"demo", "extra": b"x" * 30}), "has another name, b'demo'"),
         (Item(local={"name": b"demo"}), "overlaps what follows it"),
-        (Item(local={"method": 0}), "method of 'demo-1.0.dist-info/METADATA': 0 in its local header, 8 in the central"),
-        (Item(local={"flags": 0x800}), "flags of 'demo-1.0.dist-info/METADATA': 2048 in its local header, 0 in"),
-        (Item(local={"flags": 8}), "flags of"),
-        (Item(local={"crc": 1}), "crc of 'demo-1.0.dist-info/METADATA': 1 in its local header"),
-        (Item(local={"crc": 0}), "crc of"),
+        (
+            Item(local={"method": 0}),
+            "the method of 'demo-1.0.dist-info/METADATA' is 0 in its local header, 8 in the directory",
+        ),
+        (Item(local={"flags": 0x800}), "the flag word of 'demo-1.0.dist-info/METADATA' is 2048 in its local header"),
+        (Item(local={"flags": 8}), "the flag word of"),
+        (Item(local={"crc": 1}), "the CRC of 'demo-1.0.dist-info/METADATA' is 1 in its local header"),
+        (Item(local={"crc": 0}), "the CRC of"),
         (Item(local={"size": 1}), "size of"),
-        (Item(local={"compressed": 1}), "compressed of"),
+        (Item(local={"compressed": 1}), "the compressed size of"),
         (Item(central={"crc": 1}, local={"crc": 1}), "the CRC of 'demo-1.0.dist-info/METADATA' is wrong"),
         (Item(after=b"hidden"), "after the entry 'demo-1.0.dist-info/METADATA' come 6 bytes that belong to no entry"),
         (Item(local={"size": MARK}), "a local header marks only one of its two sizes as zip64"),
@@ -261,10 +265,8 @@ def test_a_metadata_too_large_is_not_even_asked_for() -> None:
         talk(data, tail=70_000)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from([0, 8, 9, 12, 14, 93]), st.binary(max_size=200), st.integers(0, 300), st.integers(0, 3))
 def test_random_streams_are_refused_or_right(method: int, data: bytes, size: int, flags: int) -> None:
-    try:
+    with suppress(Malformed):
         assert len(inflate(method, flags, data, size)) == size
-    except Malformed:
-        pass

@@ -1,7 +1,8 @@
+import time
 from email.parser import BytesParser
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from fetcher.errors import MetadataMismatch, MetadataMissing
 from fetcher.wheel.identity import check_identity, identify
@@ -105,6 +106,22 @@ def test_a_field_that_is_another_s(raw: bytes, reason: str) -> None:
     assert (caught.value.filename, caught.value.reason) == (FILE, reason)
 
 
+def test_a_long_name_is_not_repeated_whole() -> None:
+    raw = b"Name: " + b"x" * 100_000 + b"\nVersion: 1.0.post1\n"
+    with pytest.raises(MetadataMismatch) as caught:
+        check_identity(FILE, raw)
+    assert caught.value.reason == "it is of project '" + "x" * 100 + "'…"
+
+
+@pytest.mark.parametrize("field", [b"Description", b"Name"])
+def test_many_folded_lines_take_no_time(field: bytes) -> None:
+    raw = field + b":" + b"\n x" * 1_000_000 + b"\nVersion: 1.0.post1\n"
+    begin = time.perf_counter()
+    with pytest.raises((MetadataMissing, MetadataMismatch)):
+        check_identity(FILE, raw)
+    assert time.perf_counter() - begin < 5.0  # quadratic work would take hours
+
+
 LINES = [
     "Name: foo-bar",
     "Version: 1.0.post1",
@@ -119,6 +136,7 @@ LINES = [
 ]
 
 
+@settings(deadline=None, max_examples=500)
 @given(st.lists(st.sampled_from(LINES), max_size=8), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_headers_end_where_the_email_package_ends_them(lines: list[str], newline: str) -> None:
     raw = newline.join(lines).encode()

@@ -3,10 +3,11 @@
 import io
 import zipfile
 import zlib
+from itertools import pairwise
 
 import pytest
-from hypothesis import assume, given, settings, strategies as st
-from zip_builder import INFO, METADATA, NAME, Item, build, padding, talk, whole
+from hypothesis import given, settings, strategies as st
+from zip_builder import INFO, METADATA, NAME, Item, answer, build, padding, talk, whole
 
 from fetcher.errors import BadZip, ContentError, MetadataMismatch, MetadataMissing
 from fetcher.segments import Piece, Segment, Suffix
@@ -79,6 +80,19 @@ def test_an_entry_far_from_everything_is_the_third_segment(known: bool) -> None:
     assert asked[2] == Segment(0, 30 + len(INFO) + 8 + len(Item().body()))
 
 
+@pytest.mark.parametrize("missing", range(1, 40))
+def test_a_beginning_that_comes_in_two_pieces(missing: int) -> None:
+    data = build([Item(), padding(9)])
+    assert talk(data, tail=len(data) - missing).metadata.raw == METADATA
+    cut = data[:-1]
+    with pytest.raises(BadZip, match="its end record is cut"):
+        talk(cut, tail=len(cut) - missing)
+    page = b"<html>" + b"x" * 100
+    with pytest.raises(NotZip) as caught:
+        talk(page, tail=len(page) - missing)
+    assert (caught.value.kind, caught.value.head) == ("html", page)
+
+
 def test_an_entry_partly_in_hand_is_completed() -> None:
     item = Item(raw=METADATA, method=0)
     data = build([padding(100_000), item, padding(30_000, b"demo/z")])
@@ -117,9 +131,9 @@ def asked_before(data: bytes, error: type[Exception], known: bool) -> list[Segme
     wanted = next(plan)
     with pytest.raises(error):  # noqa: PT012 - the talk is the statement
         while True:
-            segment = wanted.of(len(data)) if isinstance(wanted, Suffix) else wanted
-            asked.append(segment)
-            wanted = plan.send(Piece(segment.start, data[segment.start : segment.stop], len(data)))
+            piece = answer(data, wanted)
+            asked.append(Segment(piece.start, piece.stop))
+            wanted = plan.send(piece)
     return asked
 
 
@@ -166,15 +180,15 @@ def test_a_suffix_that_does_not_reach_the_end() -> None:
 @pytest.mark.parametrize(
     ("items", "reason"),
     [
-        ([], "it has no dist-info directory of that name and version (but: none)"),
-        ([padding(3)], "(but: none)"),
-        ([Item(b"demo-2.0.dist-info/METADATA")], "(but: demo-2.0.dist-info)"),
+        ([], "no dist-info directory is of its name and version (there is none)"),
+        ([padding(3)], "(there is none)"),
+        ([Item(b"demo-2.0.dist-info/METADATA")], "('demo-2.0.dist-info')"),
         (
             [Item(b"other-1.0.dist-info/METADATA"), Item(b"x/demo-1.0.dist-info/METADATA")],
-            "(but: other-1.0.dist-info, x)",
+            "('other-1.0.dist-info')",
         ),
-        ([Item(INFO + b"WHEEL")], "demo-1.0.dist-info holds no METADATA"),
-        ([Item(INFO + b"metadata"), Item(INFO + b"x/METADATA")], "demo-1.0.dist-info holds no METADATA"),
+        ([Item(INFO + b"WHEEL")], "'demo-1.0.dist-info' holds no METADATA"),
+        ([Item(INFO + b"metadata"), Item(INFO + b"x/METADATA")], "'demo-1.0.dist-info' holds no METADATA"),
         ([Item(raw=b"Name: demo\n")], "it has no Version"),
     ],
 )
@@ -206,7 +220,7 @@ def test_a_name_that_is_no_wheel_s() -> None:
         next(plan_metadata("demo-1.0.zip", 100))
 
 
-# --------------------------------------------------------------------------------------------- what a walk has left over
+# ------------------------------------------------------------------------------- what a walk has left over
 
 
 @pytest.mark.parametrize("descriptor", [None, "sIII"])
@@ -244,7 +258,7 @@ def test_bytes_that_lead_outside_themselves() -> None:
         metadata_in(NAME, Piece(0, b"", 0))
 
 
-# ----------------------------------------------------------------------------------------------------- any wheel, any lie
+# ------------------------------------------------------------------------------- any wheel, any lie
 
 
 @st.composite
@@ -258,7 +272,8 @@ def wheels(draw: st.DrawFn) -> bytes:
     methods = st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     stream = _Unseekable(buffer) if draw(st.booleans()) else buffer
     with zipfile.ZipFile(stream, "w") as archive:
-        archive.comment = draw(st.binary(max_size=50))
+        # A signature in the comment makes it ambiguous, and has tests of its own; hypothesis knows it from our source.
+        archive.comment = draw(st.binary(max_size=50).filter(lambda comment: b"PK\x05\x06" not in comment))
         for name in draw(st.permutations(sorted(entries))):
             info = zipfile.ZipInfo(name)
             info.compress_type = draw(methods)
@@ -289,7 +304,6 @@ def by_zipfile(data: bytes) -> tuple[bytes, zipfile.ZipInfo]:
 @settings(max_examples=200, deadline=None)
 @given(wheels(), st.booleans(), st.one_of(st.none(), st.integers(1, 2000)))
 def test_any_wheel_gives_what_zipfile_gives(data: bytes, known: bool, tail: int | None) -> None:
-    assume(b"PK\x05\x06" not in data[-70:-22])
     raw, info = by_zipfile(data)
     done = talk(data, known=known, tail=tail)
     assert done.metadata.raw == raw
@@ -308,8 +322,8 @@ def test_three_requests_and_no_byte_twice(first: int, modules: int, second: int,
     data = build([item for part in parts for item in part])
     asked = talk(data, known=known).asked
     assert len(asked) <= 3
-    taken = sorted((segment.start, segment.stop) for segment in asked)
-    assert all(stop <= start for (_, stop), (start, _) in zip(taken, taken[1:], strict=False))
+    taken = sorted(asked, key=lambda segment: segment.start)
+    assert all(before.stop <= after.start for before, after in pairwise(taken))
 
 
 WHEEL = build([padding(30), Item(descriptor="sIII"), padding(30, b"demo/z")], comment=b"made by hand", zip64={})
@@ -353,7 +367,7 @@ def test_what_the_plan_does_not_look_at() -> None:
     versions, date, crc_of_other, size_of_other = range(4, 8), range(12, 16), range(16, 20), range(24, 28)
     attributes = range(36, 42)
     name_of_other, methods = range(46, 46 + 13), range(10, 12)
-    allowed = {*versions, *date, *crc_of_other, *size_of_other, *attributes, *name_of_other, *methods, 8}
+    allowed = {*versions, *date, *crc_of_other, *size_of_other, *attributes, *name_of_other, *methods}
     assert deaf <= allowed
 
 

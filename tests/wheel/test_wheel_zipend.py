@@ -179,6 +179,11 @@ def test_a_locator_with_nothing_before_it() -> None:
         find_end(whole(data))
 
 
+def test_a_locator_signature_in_less_room_than_a_locator() -> None:
+    with pytest.raises(Malformed, match="the central directory ends 10 bytes before the end record"):
+        find_end(whole(b"PK\x06\x07" + bytes(6) + END + bytes(18)))
+
+
 def test_a_tail_too_short_to_tell() -> None:
     data = build([Item()], comment=b"x" * 100)
     held = Piece(len(data) - 130, data[-130:], len(data))
@@ -271,6 +276,11 @@ def test_unsafe_names(name: str) -> None:
 )
 def test_odd_but_plain_names(name: str) -> None:
     assert talk(build([Item(), Item(name.encode(), b"", 0, flags=0x800)])).metadata.name == "demo"
+
+
+def test_a_long_name_is_not_repeated_whole() -> None:
+    reason = refused(build([Item(), Item(b"../" + b"x" * 60_000, b"", 0)]))
+    assert reason == "the name '../" + "x" * 97 + "'… is no plain relative path"
 
 
 def test_names_are_unique_as_text_and_as_bytes() -> None:

@@ -125,6 +125,11 @@ def whole(data: bytes) -> Piece:
     return Piece(0, data, len(data))
 
 
+def answer(data: bytes, wanted: Segment | Suffix) -> Piece:
+    start, stop = (wanted.start, wanted.stop) if isinstance(wanted, Segment) else (len(data) - wanted.length, len(data))
+    return Piece(max(0, start), data[max(0, start) : stop], len(data))
+
+
 @dataclass
 class Talk:
     """What a plan asked of a server that honours ranges, and what came of it."""
@@ -136,15 +141,15 @@ class Talk:
 def talk(data: bytes, *, name: str = NAME, known: bool = True, tail: int | None = None) -> Talk:
     """Answer a plan out of `data`; whatever it raises goes through."""
     plan = plan_metadata(name, len(data) if known else None, tail)
-    asked: list[Segment] = []
+    asked: list[tuple[int, int]] = []
     try:
         wanted = next(plan)
         while True:
-            segment = wanted.of(len(data)) if isinstance(wanted, Suffix) else wanted
-            asked.append(segment)
-            wanted = plan.send(Piece(segment.start, data[segment.start : segment.stop], len(data)))
+            piece = answer(data, wanted)
+            asked.append((piece.start, piece.stop))
+            wanted = plan.send(piece)
     except StopIteration as done:
-        return Talk(asked, done.value)
+        return Talk([Segment(start, stop) for start, stop in asked], done.value)
 
 
 def padding(size: int, name: bytes = b"demo/data.bin") -> Item:
