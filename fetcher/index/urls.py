@@ -158,7 +158,7 @@ def redact(text: str | URL) -> str:
         bare, userinfo = split_userinfo(url)
     except ValueError:
         return _redact_text(text)
-    if not url.raw_host or _may_hide_userinfo(text):
+    if not url.scheme or not url.raw_host or _may_hide_userinfo(text):
         return _redact_text(text)
     shown = str(bare.with_query(None).with_fragment(None))
     if userinfo is not None:
@@ -172,12 +172,12 @@ def _may_hide_userinfo(text: str) -> bool:
 
     A password with an unescaped `#` or `?` in it moves the `@` into fragment or query; a URL inside the path has `//`.
     """
-    _, scheme, rest = text.partition("://")
+    _, _, rest = text.partition("://")
     path, _, fragment = rest.partition("#")
     path, _, query = path.partition("?")
     bare_query = "@" in query.partition("=")[0]
     inner_url = "//" in path and "@" in path.partition("//")[2]
-    return not scheme or "@" in fragment or bare_query or inner_url or any(char.isspace() for char in text.strip())
+    return "@" in fragment or bare_query or inner_url or any(char.isspace() for char in text.strip())
 
 
 def _redact_pairs(pairs: Iterable[str]) -> Iterable[str]:
