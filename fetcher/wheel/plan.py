@@ -34,7 +34,6 @@ __all__ = [
     "Plan",
     "WheelMetadata",
     "known_tail",
-    "metadata_in",
     "plan_metadata",
     "walked_metadata",
 ]
@@ -101,25 +100,6 @@ def plan_metadata(filename: str, size: int | None, tail: int | None = None) -> P
         return (yield from _talk(identity, size, tail))
     except Malformed as error:
         raise BadZip(filename, str(error)) from None
-
-
-def metadata_in(filename: str, piece: Piece) -> WheelMetadata:
-    """Read METADATA out of the bytes in hand, which reach the end of the file; raises as `plan_metadata` does.
-
-    The piece may be the whole file, or begin where a walk found METADATA: what the plan needs lies behind that, and
-    BadZip is raised if an archive claims otherwise.
-    """
-    plan = plan_metadata(filename, piece.total, len(piece.data) or None)
-    wanted = next(plan)
-    try:
-        while True:
-            if not (isinstance(wanted, Segment) and wanted.start >= piece.start):
-                raise BadZip(filename, "its end is damaged, or leads to bytes before the METADATA that was read")
-            cut = piece.data[wanted.start - piece.start : wanted.stop - piece.start]
-            wanted = plan.send(Piece(wanted.start, cut, piece.total))
-    except StopIteration as done:
-        metadata: WheelMetadata = done.value
-        return metadata
 
 
 def walked_metadata(filename: str, found: Found) -> WheelMetadata:

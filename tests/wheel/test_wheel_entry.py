@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from zip_builder import INFO, MARK, METADATA, Item, build, deflate, extra, padding, talk, whole
+from zip_builder import INFO, MARK, METADATA, Item, build, deflate, extra, metadata_in, padding, talk, whole
 
 from fetcher.errors import BadZip
 from fetcher.wheel import inflate as inflating
 from fetcher.wheel.entry import read_entry
 from fetcher.wheel.inflate import MAX_METADATA, inflate
-from fetcher.wheel.plan import metadata_in, walked_metadata
+from fetcher.wheel.plan import walked_metadata
 from fetcher.wheel.records import Malformed
 from fetcher.wheel.walk import Found, Walk
 from fetcher.wheel.zipend import Entry

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from zip_builder import INFO, METADATA, NAME, Item, answer, build, padding, talk, whole
+from zip_builder import INFO, METADATA, NAME, Item, answer, build, metadata_in, padding, talk, whole
 
 from fetcher.errors import BadZip, ContentError, MetadataMismatch, MetadataMissing
 from fetcher.segments import Piece, Segment, Suffix
@@ -17,7 +17,6 @@ from fetcher.wheel.plan import (
     NotZip,
     WheelMetadata,
     known_tail,
-    metadata_in,
     plan_metadata,
     walked_metadata,
 )
@@ -246,16 +245,6 @@ def test_a_walk_that_what_comes_behind_contradicts(items: list[Item], rest: dict
     at = 100_043
     with pytest.raises(BadZip):
         metadata_in(NAME, Piece(at, data[at:], len(data)))
-
-
-def test_bytes_that_lead_outside_themselves() -> None:
-    data = build([Item(), padding(1000)])
-    with pytest.raises(BadZip, match="leads to bytes before the METADATA that was read"):
-        metadata_in(NAME, Piece(400, data[400:], len(data)))
-    with pytest.raises(BadZip, match="leads to bytes before"):
-        metadata_in(NAME, Piece(len(data), b"", len(data)))
-    with pytest.raises(NotZip):
-        metadata_in(NAME, Piece(0, b"", 0))
 
 
 # ------------------------------------------------------------------------------- any wheel, any lie

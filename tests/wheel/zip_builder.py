@@ -9,6 +9,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from fetcher.errors import BadZip
 from fetcher.segments import Piece, Segment, Suffix
 from fetcher.wheel.plan import WheelMetadata, plan_metadata
 
@@ -155,3 +156,18 @@ def talk(data: bytes, *, name: str = NAME, known: bool = True, tail: int | None 
 def padding(size: int, name: bytes = b"demo/data.bin") -> Item:
     """An entry of `size` bytes that no compression or record signature is in."""
     return Item(name, bytes(size), method=0)
+
+
+def metadata_in(filename: str, piece: Piece) -> WheelMetadata:
+    """Follow a plan over bytes that reach the end of the file: all of it, or from where a walk found METADATA."""
+    plan = plan_metadata(filename, piece.total, len(piece.data))
+    wanted = next(plan)
+    while True:
+        if not (isinstance(wanted, Segment) and wanted.start >= piece.start):
+            raise BadZip(filename, "its end leads to bytes before the METADATA that was read")
+        cut = piece.data[wanted.start - piece.start : wanted.stop - piece.start]
+        try:
+            wanted = plan.send(Piece(wanted.start, cut, piece.total))
+        except StopIteration as done:
+            metadata: WheelMetadata = done.value
+            return metadata
