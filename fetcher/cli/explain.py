@@ -1,13 +1,13 @@
 """`fetcher explain URL`"""
 
+import json
 import sys
 from typing import Any
 
-import anyio
 import click
 
 from fetcher.cli.options import Settings, common_options, make_fetcher
-from fetcher.cli.run import INTERRUPTED, finish, say_error
+from fetcher.cli.run import finish, run, say_error
 from fetcher.errors import FetcherError
 from fetcher.explain import Explanation, HopReport
 
@@ -33,12 +33,9 @@ def command(settings: Settings, url: str) -> None:
 
     try:
         fetcher = make_fetcher(settings)
-        explanation = anyio.run(main)
     except FetcherError as error:
         finish(error, settings)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+    explanation = run(main, settings)
     _print(explanation, settings)
     if explanation.error is not None:
         say_error(explanation.error, settings)
@@ -47,8 +44,6 @@ def command(settings: Settings, url: str) -> None:
 
 def _print(explanation: Explanation, settings: Settings) -> None:
     if settings.json:
-        import json
-
         click.echo(json.dumps(_fields(explanation)))
         return
     click.echo(explanation.url)

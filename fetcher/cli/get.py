@@ -1,24 +1,23 @@
 """`fetcher get TARGET...`"""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fetcher.cli.options import Settings, common_options, make_fetcher, target_options
-from fetcher.cli.run import Outcome, finish, run, run_all
-from fetcher.cli.targets import find_file, interpreter_for, read_requested
+from fetcher.cli.options import Selection, Settings, common_options, target_options
+from fetcher.cli.run import Outcome, run_targets
+from fetcher.client import Fetcher
 from fetcher.download.download import Download, OnProgress, Progress
-from fetcher.errors import FetcherError
+from fetcher.index.files import File
 
 __all__ = ["command"]
 
 
 @click.command("get")
-@click.argument("targets", nargs=-1, metavar="TARGET...")
 @click.option(
     "-d",
     "--dest",
@@ -30,39 +29,18 @@ __all__ = ["command"]
 @click.option("--fsync", is_flag=True, help="Have each file on the disk before it gets its name.")
 @target_options
 @common_options
-def command(
-    settings: Settings,
-    targets: tuple[str, ...],
-    dest: Path,
-    fsync: bool,
-    requirements: tuple[Path, ...],
-    python_version: str | None,
-    platforms: tuple[str, ...],
-) -> None:
+def command(settings: Settings, selection: Selection, dest: Path, fsync: bool) -> None:
     """Download wheels, each checked against the index's digest; print the path of each.
 
     TARGET is a URL, a name, or a requirement such as "numpy>=2".  Dependencies are not fetched.
     """
-    try:
-        requested = read_requested(targets, requirements)
-        interpreter = interpreter_for(python_version, platforms)
-        fetcher = make_fetcher(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
-    except FetcherError as error:
-        finish(error, settings)
+    with _progress(settings) as on_progress:
 
-    async def main() -> Sequence[Outcome]:
-        with _progress(settings) as on_progress:
+        async def work(fetcher: Fetcher, file: File, target: str) -> Outcome:
+            done = await fetcher.download(file, dest, fsync=fsync, on_progress=on_progress)
+            return Outcome(target, _fields(done), f"{done.path}\n".encode())
 
-            async def work(number: int) -> Outcome:
-                target = requested.targets[number]
-                file = await find_file(fetcher, target, interpreter)
-                done = await fetcher.download(file, dest, fsync=fsync, on_progress=on_progress)
-                return Outcome(target.text, _fields(done), f"{done.path}\n".encode())
-
-            async with fetcher:
-                return await run_all([target.text for target in requested.targets], work, settings)
-
-    run(main, settings)
+        run_targets(settings, selection, work)
 
 
 def _fields(done: Download) -> dict[str, Any]:
@@ -90,7 +68,8 @@ def _progress(settings: Settings) -> Iterator[OnProgress | None]:
     from rich.progress import BarColumn, DownloadColumn, Progress as Bars, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    # stdout stays as it is: rich would send results through its own console, which is stderr.
+    with Bars(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bars:
         known: dict[str, Any] = {}
 
         def on_progress(event: Progress) -> None:

@@ -11,7 +11,7 @@ import click
 from fetcher.client import Fetcher
 from fetcher.index.config import declare, read_config
 
-__all__ = ["Settings", "common_options", "make_fetcher", "target_options"]
+__all__ = ["Selection", "Settings", "common_options", "make_fetcher", "target_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +34,16 @@ class Settings:
     verbose: int
     no_progress: bool
     debug: bool
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which files were asked for, and for which interpreter."""
+
+    targets: tuple[str, ...]
+    requirements: tuple[Path, ...]
+    python_version: str | None
+    platforms: tuple[str, ...]
 
 
 _OPTIONS = [
@@ -67,6 +77,7 @@ _OPTIONS = [
     click.option("--debug", is_flag=True, help="Show a traceback with an error."),
 ]
 _TARGET_OPTIONS = [
+    click.argument("targets", nargs=-1, metavar="TARGET..."),
     click.option(
         "-r",
         "--requirement",
@@ -84,25 +95,36 @@ _TARGET_OPTIONS = [
 def common_options(function: F) -> F:
     """Add the options that every command has; they arrive as one `settings`."""
 
-    def collected(**options: Any) -> None:  # noqa: ANN401 - click passes each option as its own type
-        own = {name: options.pop(name) for name in list(options) if name not in Settings.__dataclass_fields__}
-        settings = Settings(**options)
+    def collect(options: dict[str, Any]) -> dict[str, Any]:
+        settings = Settings(**{name: options.pop(name) for name in Settings.__dataclass_fields__})
         _set_up_logging(settings)
-        function(settings=settings, **own)
+        return {"settings": settings, **options}
 
-    collected.__doc__, collected.__name__ = function.__doc__, function.__name__
-    # Options that the command itself declared stand on the inner function.
-    collected.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in reversed(_OPTIONS):
-        option(collected)
-    return collected  # type: ignore[return-value]
+    return _with_options(function, _OPTIONS, collect)
 
 
 def target_options(function: F) -> F:
-    """Add the options of commands that take TARGETs."""
-    for option in reversed(_TARGET_OPTIONS):
-        option(function)
-    return function
+    """Add the TARGET arguments and the options that go with them; they arrive as one `selection`."""
+
+    def collect(options: dict[str, Any]) -> dict[str, Any]:
+        selection = Selection(**{name: options.pop(name) for name in Selection.__dataclass_fields__})
+        return {"selection": selection, **options}
+
+    return _with_options(function, _TARGET_OPTIONS, collect)
+
+
+def _with_options(
+    function: F, options: list[Callable[[Any], Any]], collect: Callable[[dict[str, Any]], dict[str, Any]]
+) -> F:
+    def collected(**given: Any) -> None:  # noqa: ANN401 - click passes each option as its own type
+        function(**collect(given))
+
+    collected.__doc__, collected.__name__ = function.__doc__, function.__name__
+    # Options that were declared closer to the function stand on it.
+    collected.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in reversed(options):
+        option(collected)
+    return collected  # type: ignore[return-value]
 
 
 def make_fetcher(settings: Settings, *, index_url: str | None = None, extra: tuple[str, ...] = ()) -> Fetcher:

@@ -4,17 +4,22 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import anyio
 import click
 
-from fetcher.cli.options import Settings
+from fetcher.cli.options import Selection, Settings, make_fetcher
+from fetcher.cli.targets import Target, find_file, interpreter_for, read_requested
+from fetcher.client import Fetcher
 from fetcher.errors import FetcherError
+from fetcher.index.files import File
 
-__all__ = ["Outcome", "exit_code", "finish", "run", "run_all", "say_error"]
+__all__ = ["Outcome", "exit_code", "finish", "run", "run_all", "run_targets", "say_error"]
+
+T = TypeVar("T")
 
 INTERRUPTED = 130
 
@@ -29,10 +34,32 @@ class Outcome:
     error: FetcherError | None = None
 
 
-def run(main: Callable[[], Awaitable[Sequence[Outcome]]], settings: Settings) -> NoReturn:
-    """Run a command's coroutine in an event loop and exit with the code its outcomes ask for."""
+Work = Callable[[Fetcher, File, str], Awaitable[Outcome]]
+
+
+def run_targets(settings: Settings, selection: Selection, work: Work) -> NoReturn:
+    """Find the file of every target, do `work(fetcher, file, target)` with it, and exit with the code that asks for."""
     try:
-        outcomes = anyio.run(main)
+        requested = read_requested(selection.targets, selection.requirements)
+        interpreter = interpreter_for(selection.python_version, selection.platforms)
+        fetcher = make_fetcher(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
+    except FetcherError as error:
+        finish(error, settings)
+
+    async def one(target: Target) -> Outcome:
+        return await work(fetcher, await find_file(fetcher, target, interpreter), target.text)
+
+    async def main() -> int:
+        async with fetcher:
+            return exit_code(await run_all(requested.targets, one, settings))
+
+    sys.exit(run(main, settings))
+
+
+def run(main: Callable[[], Awaitable[T]], settings: Settings) -> T:
+    """Run a command's coroutine in an event loop; whatever ends it early is said in one line, and ends the process."""
+    try:
+        return anyio.run(main)
     except FetcherError as error:
         finish(error, settings)
     except KeyboardInterrupt:
@@ -40,7 +67,6 @@ def run(main: Callable[[], Awaitable[Sequence[Outcome]]], settings: Settings) ->
         sys.exit(INTERRUPTED)
     except ExceptionGroup as group:
         _finish_unexpected(group, settings)
-    sys.exit(exit_code(outcomes))
 
 
 def _finish_unexpected(group: ExceptionGroup[Exception], settings: Settings) -> NoReturn:
@@ -63,33 +89,26 @@ def finish(error: FetcherError, settings: Settings) -> NoReturn:
 
 
 async def run_all(
-    targets: Iterable[str],
-    work: Callable[[int], Awaitable[Outcome]],
-    settings: Settings,
+    targets: Sequence[Target], one: Callable[[Target], Awaitable[Outcome]], settings: Settings
 ) -> list[Outcome]:
-    """Run `work(number)` for every target at once, and print each outcome in the order of the targets."""
-    names = list(targets)
-    done: list[Outcome | None] = [None] * len(names)
-    ready = [anyio.Event() for _ in names]
+    """Run all targets at once, and print each outcome in the order of the targets."""
+    done: dict[int, Outcome] = {}
+    ready = [anyio.Event() for _ in targets]
 
-    async def one(number: int) -> None:
+    async def finish_one(number: int, target: Target) -> None:
         try:
-            done[number] = await work(number)
+            done[number] = await one(target)
         except FetcherError as error:
-            done[number] = Outcome(names[number], {}, b"", error)
+            done[number] = Outcome(target.text, {}, b"", error)
         ready[number].set()
 
-    outcomes = []
     async with anyio.create_task_group() as tasks:
-        for number in range(len(names)):
-            tasks.start_soon(one, number)
+        for number, target in enumerate(targets):
+            tasks.start_soon(finish_one, number, target)
         for number, event in enumerate(ready):
             await event.wait()
-            outcome = done[number]
-            if outcome is not None:
-                outcomes.append(outcome)
-                _print(outcome, settings)
-    return outcomes
+            _print(done[number], settings)
+    return [done[number] for number in range(len(targets))]
 
 
 def _print(outcome: Outcome, settings: Settings) -> None:
