@@ -74,7 +74,9 @@ def _progress(settings: Settings) -> Iterator[OnProgress | None]:
 
         def on_progress(event: Progress) -> None:
             if event.filename not in known:
-                known[event.filename] = bars.add_task(event.filename, total=event.total)
+                # Name and version: the tags would take the whole line.
+                short = "-".join(event.filename.split("-")[:2])
+                known[event.filename] = bars.add_task(short, total=event.total)
             bars.update(known[event.filename], completed=event.received, total=event.total)
 
         yield on_progress
