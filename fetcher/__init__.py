@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from fetcher.explain import Explanation as Explanation, HopReport as HopReport
     from fetcher.index.files import File as File, Project as Project
     from fetcher.index.scope import Index as Index, Policy as Policy
-    from fetcher.metadata import Metadata as Metadata
+    from fetcher.metadata.metadata import Metadata as Metadata
 
 _HOMES = {
     "fetcher.auth.credentials": ("Basic", "Bearer", "Credentials", "Header"),
@@ -87,7 +87,7 @@ _HOMES = {
     "fetcher.explain": ("Explanation", "HopReport"),
     "fetcher.index.files": ("File", "Project"),
     "fetcher.index.scope": ("Index", "Policy"),
-    "fetcher.metadata": ("Metadata",),
+    "fetcher.metadata.metadata": ("Metadata",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

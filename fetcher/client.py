@@ -21,7 +21,7 @@ from fetcher.index.files import File, Project, file_from_url
 from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index, Scopes
 from fetcher.index.urls import parse_url, realm_of
-from fetcher.metadata import Metadata, read_metadata
+from fetcher.metadata.metadata import Metadata, read_metadata
 from fetcher.spool import Shelf
 from fetcher.transport.retry import RetryPolicy
 from fetcher.transport.session import Session, Timeouts

@@ -11,22 +11,35 @@ from fetcher.transport.transport import Answer
 from fetcher.wheel.plan import Plan, WheelMetadata
 from fetcher.wheel.sniff import Kind, describe, html_title, sniff
 
-__all__ = ["HEAD", "login_page", "not_a_wheel", "other_content", "read_head", "read_plan"]
+__all__ = ["TITLE", "login_page", "not_a_wheel", "other_content", "read_head", "read_plan", "sniff_head"]
 
 # What is looked at before a body is believed: room for a BOM, comments and white space before the first tag.
 HEAD = 1024
 # How much of an HTML page is read for its title.
 TITLE = 64 * 1024
+# A byte order mark and white space say nothing about what follows; some templates begin with kilobytes of line breaks.
+WHITE = b"\xef\xbb\xbf \t\r\n\f\v"
 
 
 async def read_head(answer: Answer) -> bytes:
-    """Return at least the first `HEAD` bytes of the body, or all of it."""
-    return await answer.response.read_up_to(HEAD)
+    """Return at least the first `HEAD` bytes of the body, or all of it; more if it begins with white space alone."""
+    head = await answer.response.read_up_to(HEAD)
+    while not head.strip(WHITE) and 0 < len(head) < TITLE and (more := await answer.response.read_some()):
+        head += more
+    return head
+
+
+def sniff_head(head: bytes) -> Kind:
+    """Say what a body is that begins so, however much white space comes first."""
+    kind = sniff(head[:HEAD])
+    if kind == "other" and (text := sniff(head.lstrip(WHITE)[:HEAD])) in ("html", "json", "xml"):
+        return text
+    return kind
 
 
 async def not_a_wheel(answer: Answer, head: bytes, expected: str) -> LoginPage | NotAWheel | None:
     """Return what is wrong with a body that begins with `head` and should be a zip; None if it is one."""
-    kind = sniff(head[:HEAD])
+    kind = sniff_head(head)
     return None if kind == "zip" else await other_content(answer, head, kind, expected)
 
 

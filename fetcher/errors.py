@@ -80,6 +80,8 @@ class FetcherError(Exception):
         for field in fields(self):
             if field.name.endswith("url"):
                 setattr(self, field.name, redact(getattr(self, field.name)))
+        # Exception keeps the constructor's arguments, and those were not redacted.
+        self.args = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own way calls the class with `args`, which a dataclass leaves empty.

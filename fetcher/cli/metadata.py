@@ -8,7 +8,7 @@ from fetcher.cli.options import Selection, Settings, common_options, target_opti
 from fetcher.cli.run import Outcome, run_targets
 from fetcher.client import Fetcher
 from fetcher.index.files import File
-from fetcher.metadata import Metadata
+from fetcher.metadata.metadata import Metadata
 
 __all__ = ["command"]
 

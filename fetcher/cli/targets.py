@@ -1,5 +1,6 @@
 """TARGETs: URLs, names, requirements (PEP 508), and files of them; each becomes one wheel to fetch."""
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,7 @@ __all__ = ["Requested", "Target", "find_file", "interpreter_for", "read_requeste
 
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _OPTION = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(?:[ \t]*=[ \t]*|[ \t]+|$)(.*)")
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _HASH = re.compile(r"\s--hash[= ](\S+)")
 
 
@@ -144,19 +146,24 @@ def _read_file(path: Path, requested: Requested, opened: tuple[Path, ...]) -> No
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines with their numbers, continuations joined and comments removed (pip's file format)."""
+    """Yield the lines with their numbers, continuations joined, comments removed, variables replaced (pip's format)."""
     begun, held = 0, ""
     for number, line in enumerate(text.splitlines(), start=1):
         begun = begun or number
         if line.endswith("\\") and not line.lstrip().startswith("#"):
             held += line[:-1] + " "
             continue
-        complete = _COMMENT.sub("", held + line).strip()
-        if complete:
+        if complete := _complete(held + line):
             yield begun, complete
         begun, held = 0, ""
-    if complete := _COMMENT.sub("", held).strip():
+    if complete := _complete(held):
         yield begun, complete
+
+
+def _complete(line: str) -> str:
+    """Return a line without comment, `${NAME}` replaced by the environment's value where there is one."""
+    plain = _COMMENT.sub("", line).strip()
+    return _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), plain)
 
 
 def _read_line(line: str, path: Path, requested: Requested, opened: tuple[Path, ...]) -> None:

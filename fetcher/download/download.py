@@ -15,7 +15,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
-from fetcher.content import not_a_wheel, other_content, read_head, read_plan
+from fetcher.content import not_a_wheel, other_content, read_head, read_plan, sniff_head
 from fetcher.digest import Digest
 from fetcher.download.partfile import PartFile
 from fetcher.errors import BadReply, ConfigError, DiskError, MetadataMismatch, Truncated
@@ -25,7 +25,6 @@ from fetcher.spool import Spool
 from fetcher.transport.reply import Whole, decide_whole
 from fetcher.transport.transport import Answer, Meter, Request, Transport
 from fetcher.wheel.plan import plan_metadata
-from fetcher.wheel.sniff import sniff
 
 __all__ = ["Download", "Progress", "download"]
 
@@ -171,8 +170,8 @@ async def _checked_head(answer: Answer, file: File) -> bytes:
     if file.is_wheel:
         if (error := await not_a_wheel(answer, head, file.filename)) is not None:
             raise error
-    elif sniff(head) in ("html", "empty"):
-        raise await other_content(answer, head, sniff(head), file.filename)
+    elif (kind := sniff_head(head)) in ("html", "empty"):
+        raise await other_content(answer, head, kind, file.filename)
     return head
 
 

@@ -15,20 +15,38 @@ class Host:
 
     `cool_until` is a monotonic time in seconds before which nothing is sent there.  The two refusals are set only when
     the same file was then had in another form, so that one file's fault is not held against its host; a later 206
-    heals `refuses_ranges`.  `knows_ranges`: a right 206 has come from there.  `looked` is set once anything has come;
-    None as long as nobody has asked.
+    heals `refuses_ranges`.
     """
 
     limiter: CapacityLimiter
     cool_until: float = 0.0
     refuses_suffix: bool = False
     refuses_ranges: bool = False
-    knows_ranges: bool = False
-    looked: Event | None = None
+    _knows_ranges: bool = False
+    # Set once something has come; None as long as nobody has asked.
+    _heard: Event | None = None
 
     def cool_down(self, until: float) -> None:
         """Keep everybody from this host until then; an earlier, longer pause stays."""
         self.cool_until = max(self.cool_until, until)
+
+    def note(self, *, right_range: bool) -> None:
+        """Take note of an answer; `right_range`: a 206 that was what had been asked for."""
+        self._knows_ranges = self._knows_ranges or right_range
+        self.refuses_ranges = self.refuses_ranges and not right_range
+        self._heard = self._heard or Event()
+        self._heard.set()
+
+    async def is_known_to_range(self) -> bool:
+        """Say whether a right 206 has ever come from there.
+
+        The first who asks is told no at once; the next wait until the first has heard something.
+        """
+        if self._heard is None:
+            self._heard = Event()
+        else:
+            await self._heard.wait()
+        return self._knows_ranges
 
 
 @dataclass

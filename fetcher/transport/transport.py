@@ -90,30 +90,37 @@ class Request:
 class Meter:
     """What one operation cost, and what it may cost.
 
-    `requests` counts every hop, `asks` the questions (an ask and its redirects are one), `bytes` the bodies.  Bounds,
-    where set: `most_asks`, and `size + slack` bytes once the file's `size` is known.  `whole`: the server answers with
-    the whole body, whatever is asked.  `hops` are those of the latest attempt.
+    `requests` counts every hop, `bytes` the bodies; `excused` of those bytes belong to challenges, and count against no
+    bound.  Bounds, where set: `most_requests`, and `size + slack` bytes once the file's `size` is known.  `whole`: the
+    server answers with the whole body, whatever is asked.  `hops` are those of the latest attempt.
     """
 
     requests: int = 0
-    asks: int = 0
     bytes: int = 0
-    most_asks: int | None = None
+    excused: int = 0
+    most_requests: int | None = None
     slack: int | None = None
     size: int | None = None
     whole: bool = False
     hops: list[Hop] = field(default_factory=list)
 
-    def allows(self, wanted: Segment | Suffix | None = None) -> bool:
-        """Say whether one more ask, for `wanted` or (None) for the whole file, stays inside the bounds."""
-        if self.most_asks is not None and self.asks >= self.most_asks:
+    @property
+    def spent(self) -> int:
+        """The bytes that count against the bound."""
+        return self.bytes - self.excused
+
+    def allows_requests(self, count: int) -> bool:
+        """Say whether `count` more requests stay inside the bound."""
+        return self.most_requests is None or self.requests + count <= self.most_requests
+
+    def allows(self, wanted: Segment | Suffix | None, hops: int) -> bool:
+        """Say whether asking for `wanted`, or (None) for the whole file, over so many hops stays inside the bounds."""
+        if not self.allows_requests(hops):
             return False
         if self.slack is None or self.size is None:
             return True
-        cost = self.size
-        if not self.whole and wanted is not None:
-            cost = min(cost, len(wanted))
-        return self.bytes + cost <= self.size + self.slack
+        cost = self.size if self.whole or wanted is None else min(self.size, len(wanted))
+        return self.spent + cost <= self.size + self.slack
 
 
 @dataclass(frozen=True)
@@ -167,17 +174,16 @@ class Transport:
         attempt = 1
         while True:
             hops = meter.hops = []
-            meter.asks += 1
             try:
                 return await self._attempt(request, consume, hops, meter, challenged)
             except _AnsweredChallenge:
-                challenged = True
+                challenged, meter.excused = True, meter.bytes
             except LoginPage:
-                if challenged or not meter.allows(request.wanted) or not await self._auth.answer_challenge(hops):
+                if challenged or not meter.allows_requests(1) or not await self._auth.answer_challenge(hops):
                     raise
-                challenged = True
+                challenged, meter.excused = True, meter.bytes
             except FetcherError as error:
-                if not request.patient or not meter.allows(request.wanted):
+                if not request.patient or not meter.allows(request.wanted, len(hops)):
                     raise
                 await self._pause(error, attempt, hops)
                 attempt += 1
@@ -230,7 +236,7 @@ class Transport:
         if (
             unchallenged is not None
             and reply.status in CHALLENGES
-            and unchallenged.allows(request.wanted)
+            and unchallenged.allows_requests(2)  # this one, which is not counted yet, and the next
             and await self._auth.answer_challenge(hops)
         ):
             return _AnsweredChallenge()

@@ -34,6 +34,7 @@ __all__ = [
     "Plan",
     "WheelMetadata",
     "known_tail",
+    "may_lead_on",
     "plan_metadata",
     "walked_metadata",
 ]
@@ -114,6 +115,14 @@ def walked_metadata(filename: str, found: Found) -> WheelMetadata:
 def known_tail(size: int) -> int:
     """Return how many bytes of a file of `size` bytes to ask for first."""
     return min(size, _LONGEST_TAIL, max(_SHORTEST_TAIL, size // _TAIL_PART))
+
+
+def may_lead_on(wanted: Segment | Suffix) -> bool:
+    """Say whether a plan may ask for more after this: after a tail or a directory, but not after an entry.
+
+    A directory is asked for with what stands before it, so an entry is all that a plan asks for that is shorter.
+    """
+    return len(wanted) > _SLACK
 
 
 # ------------------------------------------------------------------------------------------------------------ the talk

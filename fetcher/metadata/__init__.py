@@ -1,0 +1,1 @@
+"""WHAT does this wheel say of itself, in as few round trips as there can be?"""

@@ -1,0 +1,107 @@
+"""METADATA of a wheel in as few round trips as there can be: sidecar -> whole -> range -> stream.
+
+1. The page advertises a sidecar (PEP 658): one GET, its hash checked.  Missing, wrong or HTML: a warning, and on.
+2. The wheel is known to be small: one GET, kept, so that downloading it later is free.
+3. Otherwise one GET for its tail, never a HEAD.  `wheel/plan.py` says which further segments it needs, if any;
+   `transport/reply.py` says what each answer means.
+4. An answer that brings the whole body *is* the fallback: local headers are read as they stream by.
+
+An operation costs at most `MOST_REQUESTS` requests, and at most the file's size and `SLACK` bytes, whatever the server
+does; an honest one costs at most three.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import packaging.metadata
+
+from fetcher.errors import MetadataMissing
+from fetcher.index.files import File
+from fetcher.index.urls import redact
+from fetcher.metadata.body import SLACK, How, Read
+from fetcher.metadata.ranges import RangeReading
+from fetcher.metadata.sidecar import read_sidecar
+from fetcher.spool import Shelf
+from fetcher.transport.transport import Meter, Transport
+from fetcher.wheel.identity import check_identity
+
+__all__ = ["How", "Metadata", "read_metadata"]
+
+# Requests that one METADATA may cost: refused suffix, probe, tail, directory, entry.
+MOST_REQUESTS = 5
+# A wheel below this size is fetched whole: it costs what a tail would, and the file is then here.
+SMALL = 128 * 1024
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """METADATA of one wheel, and what it cost.
+
+    `raw` are its bytes.  `requests` counts every hop, `bytes` the bodies that crossed the wire.  `verified`: a hash of
+    the index or the wheel's central directory vouches for it; if not, a later download compares.
+    """
+
+    filename: str
+    url: str
+    index: str | None
+    raw: bytes = field(repr=False)
+    how: How
+    requests: int
+    bytes: int
+    verified: bool
+
+    @cached_property
+    def parsed(self) -> packaging.metadata.Metadata:
+        """The fields; invalid ones raise `packaging.metadata.InvalidMetadata` when they are looked at."""
+        return packaging.metadata.Metadata.from_email(self.raw, validate=False)
+
+    @property
+    def name(self) -> str:
+        """The project's name as METADATA writes it."""
+        return self._identity[0]
+
+    @property
+    def version(self) -> str:
+        """The version as METADATA writes it."""
+        return self._identity[1]
+
+    @cached_property
+    def _identity(self) -> tuple[str, str]:
+        return check_identity(self.filename, self.raw)
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of `raw`, in lower-case hex."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+
+async def read_metadata(transport: Transport, file: File, shelf: Shelf) -> Metadata:
+    """Read the METADATA of a wheel; a body that was read whole goes to the shelf, by the file's URL.
+
+    Raises FetcherError: LoginPage, NotAWheel, BadZip, MetadataMissing, MetadataMismatch, HashMismatch, NotFound, ...
+    """
+    if not file.is_wheel:
+        raise MetadataMissing(file.filename, "it is not a wheel")
+    meter = Meter(most_requests=MOST_REQUESTS, slack=SLACK, size=file.size)
+    found = await _climb(transport, file, shelf, meter)
+    return Metadata(
+        filename=file.filename,
+        url=redact(file.url),
+        index=None if file.listed_by is None else file.listed_by.label,
+        raw=found.raw,
+        how=found.how,
+        requests=meter.requests,
+        bytes=meter.bytes,
+        verified=found.verified,
+    )
+
+
+async def _climb(transport: Transport, file: File, shelf: Shelf, meter: Meter) -> Read:
+    """Go down the ladder until a rung bears."""
+    if file.sidecar is not None and (found := await read_sidecar(transport, file, meter)) is not None:
+        return found
+    reading = RangeReading(transport, file, shelf, meter)
+    if file.size is not None and file.size < SMALL:
+        return await reading.read_whole("whole")
+    return await reading.read()

@@ -1,0 +1,56 @@
+"""The metadata file beside a wheel, if the page advertises one (PEP 658, 714).
+
+One GET, its hash checked.  One that is missing, wrong or HTML is worth a warning, and the wheel itself is read: caching
+proxies advertise sidecars they do not have.  A login page ends it: the wheel would be no other.
+"""
+
+import logging
+
+from yarl import URL
+
+from fetcher.content import TITLE, login_page, read_head, sniff_head
+from fetcher.digest import Digest
+from fetcher.errors import FetcherError, LoginPage, MetadataMissing, MissingCredentials
+from fetcher.index.files import File
+from fetcher.metadata.body import Read
+from fetcher.transport.transport import Answer, Meter, Request, Transport
+from fetcher.wheel.identity import check_identity
+from fetcher.wheel.sniff import looks_like_login
+
+__all__ = ["read_sidecar"]
+
+logger = logging.getLogger(__name__)
+
+# METADATA with its long description has tens of KiB; PyPI takes no larger file than this by far.
+MOST_METADATA = 16 << 20
+
+
+async def read_sidecar(transport: Transport, file: File, meter: Meter) -> Read | None:
+    """Return the sidecar's METADATA, None if there is none that can be used."""
+    request = Request(file.sidecar_url, file.listed_by, patient=False)
+    try:
+        body = await transport.ask(request, lambda answer: _consume(answer, file), meter)
+        digest = Digest(file.sidecar or {})
+        digest.update(body)
+        if not digest.matches:
+            raise digest.mismatch(f"{file.filename}.metadata", file.sidecar_url)
+        check_identity(file.filename, body)
+    except (LoginPage, MissingCredentials):
+        raise
+    except FetcherError as error:
+        logger.warning("the advertised metadata file of %s is of no use: %s", file.filename, error)
+        return None
+    return Read(body, "sidecar", digest.expected is not None)
+
+
+async def _consume(answer: Answer, file: File) -> bytes:
+    """Return the sidecar's bytes; HTML is looked at no further than its title."""
+    head = await read_head(answer)
+    if sniff_head(head) != "html":
+        return head + await answer.response.read(MOST_METADATA)
+    body = head + await answer.response.read_up_to(TITLE)
+    # A soft "not found" is no reason to stop; a login page is, and so is HTML behind a redirect.
+    if len(answer.hops) > 1 or looks_like_login(body, URL(answer.reply.url).path):
+        raise login_page(answer, body, f"{file.filename}.metadata")
+    answer.response.abandon()
+    raise MetadataMissing(f"{file.filename}.metadata", "it is an HTML page")
