@@ -42,11 +42,12 @@ class Target:
 
 @dataclass
 class Requested:
-    """All that was asked for, in order, and the indexes that requirements files named."""
+    """All that was asked for, in order, and the options that requirements files named."""
 
     targets: list[Target] = field(default_factory=list)
     index_url: str | None = None
     extra_index_urls: list[str] = field(default_factory=list)
+    require_hashes: bool = False
 
 
 def read_requested(arguments: Iterable[str], files: Iterable[Path]) -> Requested:
@@ -54,6 +55,9 @@ def read_requested(arguments: Iterable[str], files: Iterable[Path]) -> Requested
     requested = Requested([parse_target(argument) for argument in arguments])
     for path in files:
         _read_file(path, requested, opened=())
+    unpinned = [target.text for target in requested.targets if not target.hashes and "#" not in (target.url or "")]
+    if requested.require_hashes and unpinned:
+        raise ConfigError(f"--require-hashes is demanded, and {unpinned[0]} has no --hash")
     if not requested.targets:
         raise ConfigError("nothing to fetch: name a package, a URL, or a file with -r")
     return requested
@@ -70,7 +74,7 @@ def parse_target(text: str) -> Target:
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{redact(text)!r} is neither a URL nor a requirement: {redact(reason)}") from None
-    shown = redact(text) if requirement.url else text
+    shown = f"{requirement.name} @ {redact(requirement.url)}" if requirement.url else text
     return Target(shown, url=requirement.url, requirement=requirement, marker=requirement.marker)
 
 
@@ -183,8 +187,10 @@ def _read_line(line: str, path: Path, requested: Requested, opened: tuple[Path, 
             requested.index_url = value
         case "--extra-index-url":
             requested.extra_index_urls.append(value)
-        case "--no-deps" | "--prefer-binary" | "--require-hashes" | "--only-binary":
-            pass  # what is done here anyway: no dependencies, wheels only, hashes checked where they are given
+        case "--require-hashes":
+            requested.require_hashes = True
+        case "--no-deps" | "--prefer-binary" | "--only-binary":
+            pass  # what is done here anyway: no dependencies, wheels only
         case _:
             raise ConfigError(f"the option {redact(name)} is not supported")
 

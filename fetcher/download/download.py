@@ -9,8 +9,9 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from anyio import to_thread
@@ -101,8 +102,10 @@ async def download(
     if digest is None:
         async with PartFile(final) as part:
             digest = await _fill(transport, job, part, kept, meter)
-            await _verify(job, part, digest.size)
+            await _verify(job, part.read, digest.size)
             await part.commit(fsync=fsync)
+    elif metadata_sha256 is not None:
+        await _verify(job, partial(_read_existing, final), digest.size)
     return Download(
         path=final,
         filename=file.filename,
@@ -117,8 +120,8 @@ async def download(
 
 async def _fill(transport: Transport, job: _Job, part: PartFile, kept: Spool | None, meter: Meter) -> Digest:
     """Write the body to the part file until it has the right digest; a second try at most."""
-    if kept is not None:
-        return await _copy(job, part, kept)
+    if kept is not None and (digest := await _copy(job, part, kept)).matches:
+        return digest
     digest = await _transfer(transport, job, part, meter)
     if not digest.matches:
         digest = await _transfer(transport, job, part, meter)
@@ -175,12 +178,12 @@ async def _checked_head(answer: Answer, file: File) -> bytes:
     return head
 
 
-async def _verify(job: _Job, part: PartFile, size: int) -> None:
+async def _verify(job: _Job, read: Callable[[int, int], Awaitable[bytes]], size: int) -> None:
     """Look into a wheel that no digest vouches for, or whose METADATA was given out unverified."""
     vouched = Digest(job.file.hashes).expected is not None
     if not job.file.is_wheel or (vouched and job.metadata_sha256 is None):
         return
-    found = await read_plan(plan_metadata(job.file.filename, size), part.read, size)
+    found = await read_plan(plan_metadata(job.file.filename, size), read, size)
     if job.metadata_sha256 not in (None, hashlib.sha256(found.raw).hexdigest()):
         raise MetadataMismatch(job.file.filename, "it differs from the METADATA that was read before the download")
 
@@ -197,6 +200,18 @@ async def _digest_of_existing(final: Path, file: File) -> Digest | None:
     except OSError as error:
         raise DiskError.of(str(final), error) from error
     return digest if digest.matches else None
+
+
+async def _read_existing(path: Path, start: int, stop: int) -> bytes:
+    def read() -> bytes:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    try:
+        return await to_thread.run_sync(read)
+    except OSError as error:
+        raise DiskError.of(str(path), error) from error
 
 
 def _hash_file(path: Path, digest: Digest) -> None:

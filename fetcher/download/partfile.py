@@ -36,6 +36,7 @@ class PartFile:
         # The name's beginning is enough for a person to know it by; the whole may be too long with an ending added.
         self.path = final.with_name(f".{final.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
         self._descriptor = -1
+        self._exists = False
         # A task that asyncio cancels leaves its thread running: whatever uses or closes the descriptor takes turns.
         self._turn = threading.Lock()
         self._abandoned = False
@@ -99,6 +100,7 @@ class PartFile:
         self.final.parent.mkdir(parents=True, exist_ok=True)
         # 0o666 as `open` has it: the user's umask decides.
         self._descriptor = os.open(self.path, _FLAGS, 0o666)
+        self._exists = True
         if self._abandoned:
             self._remove()
 
@@ -126,6 +128,7 @@ class PartFile:
             os.fsync(self._descriptor)
         self._close()
         os.replace(self.path, self.final)
+        self._exists = False
         if fsync:
             _fsync_directory(self.final.parent)
 
@@ -139,9 +142,10 @@ class PartFile:
             self._remove()
 
     def _remove(self) -> None:
-        if self._descriptor >= 0:
-            self._close()
+        self._close()
+        if self._exists:
             self.path.unlink(missing_ok=True)
+            self._exists = False
 
 
 def _fsync_directory(directory: Path) -> None:
