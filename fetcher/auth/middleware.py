@@ -46,7 +46,7 @@ class Hop:
     went with it; None: it went bare.
     """
 
-    url: URL
+    url: URL = field(repr=False)
     userinfo: Userinfo | None = field(repr=False)
     scope: Scope | None
     asked: bool = False

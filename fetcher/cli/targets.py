@@ -34,8 +34,8 @@ class Target:
     """
 
     text: str
-    url: str | None = None
-    requirement: Requirement | None = None
+    url: str | None = field(default=None, repr=False)
+    requirement: Requirement | None = field(default=None, repr=False)
     marker: Marker | None = None
     hashes: frozenset[tuple[str, str]] = frozenset()
 
@@ -45,8 +45,8 @@ class Requested:
     """All that was asked for, in order, and the options that requirements files named."""
 
     targets: list[Target] = field(default_factory=list)
-    index_url: str | None = None
-    extra_index_urls: list[str] = field(default_factory=list)
+    index_url: str | None = field(default=None, repr=False)
+    extra_index_urls: list[str] = field(default_factory=list, repr=False)
     require_hashes: bool = False
 
 

@@ -18,7 +18,7 @@ This file is pure.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -62,7 +62,7 @@ class Reply:
     `url` is the one that answered, without userinfo.  Sizes are in bytes.
     """
 
-    url: str
+    url: str = field(repr=False)
     status: int
     content_type: str = ""
     content_length: int | None = None

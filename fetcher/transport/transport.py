@@ -65,7 +65,7 @@ class Request:
     undoes a Content-Encoding.  `patient` is False for a request that has a fallback: it is not retried.
     """
 
-    url: str
+    url: str = field(repr=False)
     listed_by: Index | None = None
     wanted: Segment | Suffix | None = None
     if_range: str | None = None
