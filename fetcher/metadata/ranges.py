@@ -61,8 +61,6 @@ class RangeReading:
         self._total: int | None = file.size
         self._redirects = 0
         self._etag: str | None = None
-        # Bytes that may have been on their way when an answer was turned down by its head.
-        self._rejected = 0
 
     async def read(self) -> Read:
         """Read by segments as far as the host is known to understand them, else whole."""
@@ -150,7 +148,8 @@ class RangeReading:
                     return await read_body(answer, "stream", self._file, self._meter, self._shelf)
                 case Untrusted():
                     answer.response.abandon()
-                    self._rejected += min(answer.reply.content_length or len(wanted), SEGMENT_BUFFER)
+                    on_its_way = min(answer.reply.content_length or len(wanted), SEGMENT_BUFFER)
+                    self._meter.rejected += max(0, on_its_way - answer.response.transferred)
                     return reaction
                 case _:
                     self._url = answer.reply.url
@@ -209,7 +208,7 @@ class RangeReading:
         return await self._read_segments(step.total)
 
     def _may_read_whole(self) -> bool:
-        return self._meter.allows(None, self._hops_to_go()) and self._meter.spent + self._rejected <= SLACK
+        return self._meter.allows(None, self._hops_to_go()) and self._meter.spent <= SLACK
 
     async def read_whole(self, how: How) -> Read:
         """Ask for the whole file, without a range."""

@@ -91,13 +91,15 @@ class Meter:
     """What one operation cost, and what it may cost.
 
     `requests` counts every hop, `bytes` the bodies; `excused` of those bytes belong to challenges, and count against no
-    bound.  Bounds, where set: `most_requests`, and `size + slack` bytes once the file's `size` is known.  `whole`: the
-    server answers with the whole body, whatever is asked.  `hops` are those of the latest attempt.
+    bound; `rejected` more may have been on their way when an answer was turned down by its head.  Bounds, where set:
+    `most_requests`, and `size + slack` bytes once the file's `size` is known.  `whole`: the server answers with the
+    whole body, whatever is asked.  `hops` are those of the latest attempt.
     """
 
     requests: int = 0
     bytes: int = 0
     excused: int = 0
+    rejected: int = 0
     most_requests: int | None = None
     slack: int | None = None
     size: int | None = None
@@ -107,7 +109,7 @@ class Meter:
     @property
     def spent(self) -> int:
         """The bytes that count against the bound."""
-        return self.bytes - self.excused
+        return self.bytes - self.excused + self.rejected
 
     def allows_requests(self, count: int) -> bool:
         """Say whether `count` more requests stay inside the bound."""
