@@ -45,6 +45,7 @@ from fake_faults import (
     SuffixAsPrefix,
     SuffixRefused,
     TruncatedFile,
+    UnaskedPart,
     WiderRange,
     WrongContentRange,
 )
@@ -262,6 +263,12 @@ def missay(fault: Says, answer: Answer, nth: int) -> Answer:
             | PartialAs200()
         ):
             return answer if answer.span is None else _missay_part(fault, answer, answer.span)
+        case UnaskedPart(stop):
+            if answer.status != 200 or answer.span is not None:
+                return answer
+            part = range(min(stop, len(answer.content)))
+            cached = replace(answer, status=206, body=answer.content[: part.stop], span=part)
+            return cached.stating(Content_Range=_content_range(part, len(answer.content)))
         case Stating():
             return answer.stating(**{name.replace("-", "_"): value or None for name, value in fault.headers.items()})
         case Gzip():
@@ -305,7 +312,7 @@ def _missay_part(
             widened = replace(answer, body=answer.content[wider.start : wider.stop], span=wider)
             return widened.stating(Content_Range=_content_range(wider, len(answer.content)))
         case MultipartRange():
-            head = f"--part\r\nContent-Range: {answer.headers['Content-Range']}\r\n\r\n".encode()
+            head = f"--part\r\nContent-Range: {answer.headers.get('Content-Range', '')}\r\n\r\n".encode()
             multipart = replace(answer, body=head + answer.body + b"\r\n--part--\r\n")
             return multipart.stating(Content_Range=None, Content_Type="multipart/byteranges; boundary=part")
         case PartialAs200():

@@ -274,6 +274,13 @@ class PartialAs200:
 
 
 @dataclass(frozen=True)
+class UnaskedPart:
+    """206 and the first `stop` bytes to a request without Range: caches that hold a part and take it for an answer."""
+
+    stop: int
+
+
+@dataclass(frozen=True)
 class Stating:
     """These headers besides: a Content-Disposition, a Set-Cookie; an empty value takes one away."""
 
@@ -335,8 +342,8 @@ class SlowDrip:
 
 
 Says: TypeAlias = (
-    WrongContentRange | ShiftedBody | ShortBody | LongBody | WiderRange | MultipartRange | PartialAs200 | Stating | Gzip
-    | NoContentLength | Cut | Silence | Stall | SlowDrip
+    WrongContentRange | ShiftedBody | ShortBody | LongBody | WiderRange | MultipartRange | PartialAs200 | UnaskedPart
+    | Stating | Gzip | NoContentLength | Cut | Silence | Stall | SlowDrip
 )  # fmt: skip
 
 # --- any of them, sometimes --------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def parse_target(text: str) -> Target:
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{redact(text)!r} is neither a URL nor a requirement: {redact(reason)}") from None
-    shown = f"{requirement.name} @ {redact(requirement.url)}" if requirement.url else text
+    shown = text.replace(requirement.url, redact(requirement.url)) if requirement.url else text
     return Target(shown, url=requirement.url, requirement=requirement, marker=requirement.marker)
 
 

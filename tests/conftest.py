@@ -1,0 +1,32 @@
+"""What all tests share: nothing of this machine's network settings, and no blocking call of ours in the event loop."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import BlockBuster
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loopback is asked directly, whatever the machine's environment says."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def _no_blocking() -> Iterator[None]:
+    """A blocking call of `fetcher` in the event loop fails the test; `pytestmark = usefixtures(...)` asks for it."""
+    # Only our own frames count: the fake index reads files in the very same loop.
+    guard = BlockBuster(scanned_modules=["fetcher"])
+    guard.activate()
+    try:
+        yield
+    finally:
+        guard.deactivate()

@@ -1,0 +1,361 @@
+"""Which wheel of a project fits a requirement and an interpreter, as pip and uv choose."""
+
+import itertools
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+from packaging.requirements import Requirement
+from packaging.tags import Tag
+from packaging.version import Version
+
+from fetcher.errors import ConfigError, NotFound
+from fetcher.index.candidates import Target, choose_wheel, describe_python, this_interpreter
+from fetcher.index.pages import File, Project
+from fetcher.index.scope import Index
+
+LINUX = describe_python("3.12", ["manylinux_2_28_x86_64"])
+CORP = Index("https://host/simple", name="corp")
+
+
+def file(filename: str, **facts: Any) -> File:
+    return File(filename=filename, url=f"https://host/files/{filename}", **facts)
+
+
+def wheel(version: str = "1.0", tag: str = "py3-none-any", **facts: Any) -> File:
+    return file(f"demo-{version}-{tag}.whl", **facts)
+
+
+def project(*files: File, index: Index | None = CORP) -> Project:
+    return Project(name="demo", files=files, url="https://host/simple/demo/", index=index)
+
+
+def choose(
+    requirement: str, *files: File, target: Target = LINUX, hashes: frozenset[tuple[str, str]] = frozenset()
+) -> str:
+    """The chosen file's name; the answer must not depend on the order of the page."""
+    wanted = Requirement(requirement)
+    chosen = {choose_wheel(project(*order), wanted, target, hashes).filename for order in (files, files[::-1])}
+    assert len(chosen) == 1
+    return chosen.pop()
+
+
+def chooses(requirement: str, *expected_then_others: File, **more: Any) -> bool:
+    return choose(requirement, *expected_then_others, **more) == expected_then_others[0].filename
+
+
+def why_none(requirement: str, *files: File, **more: Any) -> str:
+    with pytest.raises(NotFound) as caught:
+        choose(requirement, *files, **more)
+    assert caught.value.asked == str(caught.value)
+    return str(caught.value)
+
+
+class TestVersion:
+    @pytest.mark.parametrize(
+        ("requirement", "expected", "others"),
+        [
+            pytest.param("demo", "1.10", ["1.9", "1.2"], id="the highest, by PEP 440"),
+            pytest.param("demo", "1!0.1", ["9"], id="epoch"),
+            pytest.param("demo", "1.0.post1", ["1.0"], id="post-release"),
+            pytest.param("demo<2", "1.9", ["2.0", "2.1"], id="specifier"),
+            pytest.param("demo>=1,!=1.9", "1.8", ["1.9", "0.9"], id="several specifiers"),
+            pytest.param("demo~=1.2", "1.9", ["2.0", "1.1"], id="compatible release"),
+            pytest.param("demo==1.*", "1.9", ["2.0"], id="prefix"),
+            pytest.param("demo===1.0", "1.0", ["1.1"], id="arbitrary equality"),
+            pytest.param("demo==1", "1.0.0", ["1.0.1"], id="zeros at the end"),
+            pytest.param("demo==1.0", "1.0+local", ["1.0"], id="local version, above the public one"),
+            pytest.param("demo", "1.0", ["2.0rc1", "2.0.dev1", "1.1a1"], id="no pre-release unasked"),
+            pytest.param("demo>=2.0rc1", "2.0rc2", ["1.0", "2.0rc1"], id="a specifier that names one"),
+            pytest.param("demo==2.0rc1", "2.0rc1", ["1.0", "2.0"], id="pinned pre-release"),
+            pytest.param("demo", "2.0rc1", ["2.0b1"], id="nothing but pre-releases"),
+            pytest.param("demo>1", "2.0rc1", ["1.0"], id="nothing else satisfies"),
+            pytest.param("demo<2", "1.0", ["2.0rc1", "2.0.dev0"], id="below excludes its own pre-releases"),
+        ],
+    )
+    def test_highest_admitted(self, requirement: str, expected: str, others: list[str]) -> None:
+        assert chooses(requirement, wheel(expected), *map(wheel, others))
+
+    def test_highest_with_a_fitting_wheel(self) -> None:
+        assert chooses("demo", wheel("1.0"), wheel("2.0", "py2-none-any"), wheel("3.0", "py3-none-win_amd64"))
+
+    def test_pre_release_if_nothing_else_fits(self) -> None:
+        assert chooses("demo", wheel("2.0rc1"), wheel("1.0", "py3-none-win_amd64"), file("demo-1.0.tar.gz"))
+
+    def test_what_is_no_wheel_is_left_alone(self) -> None:
+        assert chooses("demo", wheel("1.0"), file("demo-2.0.tar.gz"), file("demo-2.0.zip"), file("demo-3-odd.whl"))
+
+
+class TestTag:
+    def test_order_of_tags(self) -> None:
+        """From the most to the least specific, as `pip debug --verbose` lists them."""
+        tags = [
+            "cp312-cp312-manylinux_2_28_x86_64",
+            "cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64",
+            "cp312-cp312-manylinux2010_x86_64",
+            "cp312-cp312-manylinux1_x86_64",
+            "cp312-abi3-manylinux_2_28_x86_64",
+            "cp312-none-manylinux_2_28_x86_64",
+            "cp311-abi3-manylinux_2_28_x86_64",
+            "cp38-abi3-manylinux1_x86_64",
+            "py312-none-manylinux_2_28_x86_64",
+            "py3-none-manylinux_2_28_x86_64",
+            "cp312-none-any",
+            "py312-none-any",
+            "py3-none-any",
+            "py30-none-any",
+        ]
+        for better, worse in itertools.pairwise(tags):
+            assert chooses("demo", wheel("1.0", better), wheel("1.0", worse))
+
+    @pytest.mark.parametrize(
+        "tag",
+        ["cp311-cp311-manylinux_2_28_x86_64", "cp313-abi3-manylinux1_x86_64", "cp312-cp312-manylinux_2_28_aarch64",
+         "cp312-cp312-manylinux_2_29_x86_64", "cp312-cp312-musllinux_1_2_x86_64", "cp312-cp312t-manylinux1_x86_64",
+         "pp310-pypy310_pp73-manylinux1_x86_64", "py2-none-any", "cp312-cp312-win_amd64", "cp312-cp312-linux_x86_64",
+         "cp312-cp312-macosx_11_0_arm64", "py313-none-any"],
+    )  # fmt: skip
+    def test_unfit(self, tag: str) -> None:
+        assert "fits Python 3.12" in why_none("demo", wheel("1.0", tag))
+
+    def test_best_of_a_compressed_set(self) -> None:
+        many = wheel("1.0", "cp39.cp312-cp39.cp312-manylinux_2_28_x86_64.win_amd64")
+        assert chooses("demo", many, wheel("1.0", "cp312-cp312-manylinux_2_17_x86_64"))
+
+    def test_a_version_before_a_tag(self) -> None:
+        assert chooses("demo", wheel("1.1"), wheel("1.0", "cp312-cp312-manylinux_2_28_x86_64"))
+
+
+class TestBuild:
+    @pytest.mark.parametrize(
+        ("better", "worse"),
+        [("2", "1"), ("10", "9"), ("0", ""), ("1", ""), ("1b", "1a"), ("1a", "1"), ("2", "1zz"), ("10a", "9z")],
+    )
+    def test_the_highest_wins(self, better: str, worse: str) -> None:
+        def build(number: str) -> File:
+            return file(f"demo-1.0-{number}-py3-none-any.whl" if number else "demo-1.0-py3-none-any.whl")
+
+        assert chooses("demo", build(better), build(worse))
+
+    def test_a_tag_before_a_build(self) -> None:
+        assert chooses("demo", wheel("1.0", "cp312-none-any"), file("demo-1.0-9-py3-none-any.whl"))
+
+
+class TestYanked:
+    @pytest.mark.parametrize("requirement", ["demo", "demo>=2", "demo==2.*", "demo~=2.0", "demo<3", "demo!=1.0"])
+    def test_not_without_a_pin(self, requirement: str) -> None:
+        assert "no wheel" in why_none(requirement, wheel("2.0", yanked=True))
+
+    @pytest.mark.parametrize("requirement", ["demo==2.0", "demo===2.0", "demo==2", "demo>=1,==2.0"])
+    def test_with_a_pin(self, requirement: str) -> None:
+        assert chooses(requirement, wheel("2.0", yanked=True), wheel("1.0"))
+
+    def test_the_next_version_is_taken(self) -> None:
+        assert chooses("demo", wheel("1.0"), wheel("2.0", yanked=True))
+
+    def test_a_file_that_is_not_yanked_goes_first(self) -> None:
+        good, yanked = wheel("2.0"), wheel("2.0", "cp312-none-any", yanked=True)
+        assert chooses("demo", good, yanked)
+        assert chooses("demo==2.0", good, yanked)
+
+
+class TestRequiresPython:
+    @pytest.mark.parametrize(
+        ("requires", "python", "fits"),
+        [
+            (None, "3.12", True),
+            ("", "3.12", True),
+            (">=3.12", "3.12", True),
+            (">=3.12", "3.12.0", True),
+            (">=3.12.1", "3.12.0", False),
+            (">=3.12.1", "3.12.1", True),
+            (">=3.12.1", "3.12", False),
+            (">=3.13", "3.12.9", False),
+            ("<3.12", "3.12.1", False),
+            ("<4,>=3.8", "3.12.1", True),
+            (">=3.8, !=3.12.*", "3.12.4", False),
+            ("==3.*", "3.12.4", True),
+            ("~=3.9", "3.12.4", True),
+            ("three", "3.12", True),
+            (">=3.6.*", "3.12", True),
+            (">=2.7,!=3.0.*,!=3.1.*", "3.12", True),
+        ],
+    )
+    def test_admits(self, requires: str | None, python: str, fits: bool) -> None:
+        target = describe_python(python, ["manylinux_2_28_x86_64"])
+        newer, older = wheel("2.0", requires_python=requires), wheel("1.0")
+        assert chooses("demo", *((newer, older) if fits else (older, newer)), target=target)
+
+    @pytest.mark.parametrize("python", ["3.11.7", "3.14.0rc2", "3.15.0a1", "3.11.7+", "3.13.0rc1+"])
+    def test_a_running_interpreter_of_any_kind(self, python: str) -> None:
+        """`platform.python_version()`; pip and uv compare its release alone."""
+        release = python.rstrip("+").partition("rc")[0].partition("a")[0]
+        admits = wheel("2.0", requires_python=f">={release}")
+        refuses = wheel("3.0", requires_python=f"<{release}")
+        assert chooses("demo", admits, refuses, wheel("1.0"), target=this_interpreter(python))
+
+
+class TestHashes:
+    GOOD = ("sha256", "aa" * 32)
+    OTHER = ("sha256", "bb" * 32)
+
+    def test_the_named_file_is_taken(self) -> None:
+        named, better = wheel(hashes=dict([self.GOOD])), wheel(tag="cp312-none-any", hashes=dict([self.OTHER]))
+        assert chooses("demo", named, better, hashes=frozenset({self.GOOD}))
+
+    def test_any_of_several(self) -> None:
+        named = wheel(hashes=dict([self.GOOD]))
+        assert chooses("demo", named, hashes=frozenset({self.OTHER, self.GOOD, ("sha512", "cc")}))
+
+    def test_none_is_named(self) -> None:
+        assert "demo" in why_none("demo", wheel(hashes=dict([self.OTHER])), hashes=frozenset({self.GOOD}))
+
+    def test_no_digest_to_compare(self) -> None:
+        assert chooses("demo", wheel(), hashes=frozenset({self.GOOD}))
+
+    def test_no_hashes(self) -> None:
+        assert chooses("demo", wheel(hashes=dict([self.GOOD])))
+
+
+class TestDescribedPython:
+    def test_version(self) -> None:
+        assert describe_python("3.12", []).python == Version("3.12")
+        assert describe_python("3.12.4", []).python == Version("3.12.4")
+
+    @pytest.mark.parametrize(
+        "python", ["", "3", "312", "3.x", "3.12.1.1", "3.12rc1", " 3.12", "cp312", ">=3.12", "-3.1"]
+    )
+    def test_other_forms_are_refused(self, python: str) -> None:
+        with pytest.raises(ConfigError, match="is not a Python version of the form"):
+            describe_python(python, [])
+
+    def test_no_platform_means_this_machine(self) -> None:
+        own = {tag.platform for tag in this_interpreter("3.11.0").ranks}
+        assert {tag.platform for tag in describe_python("3.9", []).ranks} == own
+
+    @pytest.mark.parametrize(
+        ("platform", "accepted"),
+        [
+            # pip's own expansions (pip/_internal/utils/compatibility_tags.py)
+            pytest.param("manylinux2014_x86_64", ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"],
+                         id="manylinux2014"),
+            pytest.param("manylinux2010_i686", ["manylinux2010_i686", "manylinux1_i686"], id="manylinux2010"),
+            pytest.param("manylinux1_x86_64", ["manylinux1_x86_64"], id="manylinux1"),
+            pytest.param("macosx_11_0_arm64", ["macosx_11_0_arm64", "macosx_11_0_universal2", "macosx_10_9_universal2"],
+                         id="macOS on ARM"),
+            pytest.param("macosx_12_0_x86_64", ["macosx_12_0_x86_64", "macosx_11_0_universal2", "macosx_10_9_x86_64",
+                         "macosx_10_9_intel"], id="macOS on Intel"),
+            # PEP 600: what is older runs
+            pytest.param("manylinux_2_28_x86_64", ["manylinux_2_28_x86_64", "manylinux_2_17_x86_64",
+                         "manylinux2014_x86_64", "manylinux_2_5_x86_64", "manylinux1_x86_64"], id="manylinux_x_y"),
+            pytest.param("manylinux_2_17_aarch64", ["manylinux_2_17_aarch64", "manylinux2014_aarch64"], id="ARM"),
+            # taken as they are
+            pytest.param("win_amd64", ["win_amd64"], id="Windows"),
+            pytest.param("win-amd64", ["win_amd64"], id="with a dash"),
+            pytest.param("linux_x86_64", ["linux_x86_64"], id="local Linux"),
+            pytest.param("musllinux_1_2_x86_64", ["musllinux_1_2_x86_64"], id="musl"),
+            pytest.param("any", ["any"], id="any"),
+        ],
+    )  # fmt: skip
+    def test_platform(self, platform: str, accepted: list[str]) -> None:
+        target = describe_python("3.12", [platform])
+        ranks = [target.ranks[Tag("cp312", "cp312", one)] for one in accepted]
+        assert ranks == sorted(ranks)
+        assert Tag("py3", "none", "any") in target.ranks
+
+    @pytest.mark.parametrize(
+        ("platform", "refused"),
+        [
+            ("manylinux2014_x86_64", ["manylinux_2_18_x86_64", "manylinux2014_aarch64", "linux_x86_64", "win_amd64"]),
+            ("manylinux1_x86_64", ["manylinux2010_x86_64", "manylinux_2_12_x86_64"]),
+            ("macosx_11_0_arm64", ["macosx_11_0_x86_64", "macosx_12_0_arm64", "macosx_10_9_x86_64"]),
+            ("macosx_10_9_x86_64", ["macosx_10_10_x86_64", "macosx_11_0_universal2", "macosx_10_9_arm64"]),
+            ("win_amd64", ["win32", "win_arm64", "linux_x86_64"]),
+        ],
+    )
+    def test_no_other_platform(self, platform: str, refused: list[str]) -> None:
+        platforms = {tag.platform for tag in describe_python("3.12", [platform]).ranks}
+        assert platforms.isdisjoint(refused)
+
+    def test_several_platforms_in_order(self) -> None:
+        target = describe_python("3.12", ["linux_x86_64", "manylinux1_x86_64"])
+        assert (
+            target.ranks[Tag("cp312", "cp312", "linux_x86_64")]
+            < target.ranks[Tag("cp312", "cp312", "manylinux1_x86_64")]
+        )
+
+    @pytest.mark.parametrize(
+        ("python", "accepted", "refused"),
+        [
+            ("3.12", ["cp312-cp312", "cp312-abi3", "cp311-abi3", "cp32-abi3", "py312-none", "py3-none", "py30-none"],
+             ["cp313-abi3", "cp312-cp311", "cp311-cp311", "py313-none", "py2-none"]),
+            ("3.9.18", ["cp39-cp39", "cp39-abi3", "py39-none"], ["cp310-abi3", "py310-none"]),
+            ("3.14", ["cp314-cp314", "cp39-abi3", "py314-none"], ["cp315-abi3"]),
+        ],
+    )  # fmt: skip
+    def test_interpreter(self, python: str, accepted: list[str], refused: list[str]) -> None:
+        tags = {f"{tag.interpreter}-{tag.abi}" for tag in describe_python(python, ["win_amd64"]).ranks}
+        assert tags >= set(accepted)
+        assert tags.isdisjoint(refused)
+
+    def test_ranks_are_a_ranking(self) -> None:
+        ranks = list(describe_python("3.12", ["manylinux2014_x86_64"]).ranks.values())
+        assert ranks == list(range(len(ranks)))
+
+
+class TestWhyNone:
+    def test_no_files(self) -> None:
+        assert why_none("demo") == "demo has no files on corp"
+
+    def test_no_version(self) -> None:
+        said = why_none("demo>2", wheel("1.0"), wheel("2.0"))
+        assert said == "no version of demo on corp satisfies demo>2; the newest is 2.0"
+
+    def test_no_version_at_all(self) -> None:
+        assert why_none("demo>2", file("demo-odd.whl")) == "no version of demo on corp satisfies demo>2"
+
+    def test_only_sdists(self) -> None:
+        assert (
+            why_none("demo==1.0", file("demo-1.0.tar.gz"))
+            == "demo==1.0 has only source distributions on corp, no wheel"
+        )
+
+    def test_no_tag(self) -> None:
+        said = why_none("demo", wheel("1.0", "py2-none-any"), file("demo-1.0.tar.gz"))
+        assert said == "demo has no wheel on corp that fits Python 3.12 and this platform (2 files looked at)"
+
+    def test_without_an_index(self) -> None:
+        with pytest.raises(NotFound, match="demo has no files at https://host/simple/demo/"):
+            choose_wheel(project(index=None), Requirement("demo"), LINUX)
+
+
+_versions = st.builds("{}.{}{}".format, st.integers(0, 3), st.integers(0, 3), st.sampled_from(["", "rc1", ".post1"]))
+_tags = st.sampled_from(["py3-none-any", "cp312-none-any", "cp312-cp312-manylinux_2_17_x86_64", "py2-none-any"])
+_builds = st.sampled_from(["", "1-", "2-", "2a-"])
+
+
+@given(
+    st.lists(st.builds("demo-{}-{}{}.whl".format, _versions, _builds, _tags), max_size=6, unique=True),
+    st.sampled_from(["", ">=1", "<2", "==1.*", "==1.1", ">=2.0rc1", "~=1.0"]),
+    st.randoms(use_true_random=False),
+)
+def test_the_order_of_the_page_does_not_count(names: list[str], specifier: str, random: Any) -> None:
+    wanted = Requirement(f"demo{specifier}")
+    answers = set()
+    for order in (names, random.sample(names, len(names))):
+        try:
+            chosen = choose_wheel(project(*map(file, order)), wanted, LINUX)
+        except NotFound as error:
+            answers.add(str(error))
+            continue
+        answers.add(chosen.filename)
+        assert chosen.version is not None
+        assert wanted.specifier.contains(chosen.version, prereleases=True)
+        assert not chosen.tags.isdisjoint(LINUX.ranks)
+    assert len(answers) == 1
+
+
+@given(st.text(string.ascii_letters + string.digits + "._-", max_size=30))
+def test_any_platform_text_is_taken(platform: str) -> None:
+    assert Tag("py3", "none", "any") in describe_python("3.12", [platform]).ranks

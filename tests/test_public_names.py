@@ -1,0 +1,95 @@
+"""The public names: exactly these, each explained, and none costs anything before it is used."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import fetcher
+
+ERRORS = [
+    "AuthError", "BadPage", "BadReply", "BadZip", "ConfigError", "ConnectFailed", "ContentError", "Disconnected",
+    "DiskError", "FetcherError", "Forbidden", "HashMismatch", "InsecureRedirect", "LoginPage", "MetadataMismatch",
+    "MetadataMissing", "MissingCredentials", "NotAWheel", "NotFound", "ServerFailed", "Stalled", "StatusError",
+    "Throttled", "TimedOut", "TooManyRedirects", "TransportError", "Truncated", "Unauthorized",
+]  # fmt: skip
+# Names of types that have no docstring of their own.
+ALIASES = ["Credentials", "Policy"]
+VALUES = ["Basic", "Bearer", "Header", "Index", "File", "Project", "Metadata", "Download", "Progress", "Explanation",
+          "HopReport"]  # fmt: skip
+PUBLIC = [*ERRORS, *ALIASES, *VALUES, "Fetcher", "__version__"]
+
+
+def modules_after(code: str, *arguments: str) -> set[str]:
+    """The modules that a fresh interpreter has after this code; what it printed does not count."""
+    probe = f"try:\n    {code}\nfinally:\n    import sys, json\n    sys.stderr.write(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", probe, *arguments], capture_output=True, text=True, env={"PATH": os.environ["PATH"]}
+    )
+    assert done.returncode == 0
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_exactly_these() -> None:
+    assert sorted(fetcher.__all__) == sorted(PUBLIC)
+    assert set(fetcher.__all__) <= set(dir(fetcher))
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in ("__version__", *ALIASES)])
+def test_each_is_explained(name: str) -> None:
+    found = getattr(fetcher, name)
+    assert found.__name__ == name
+    assert found.__doc__
+    assert not found.__doc__.startswith(f"{name}(")  # a dataclass without a docstring of its own
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_an_alias(name: str) -> None:
+    assert getattr(fetcher, name) is not None
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_import_from(name: str) -> None:
+    scope: dict[str, object] = {}
+    exec(f"from fetcher import {name}", scope)
+    assert name in scope
+
+
+def test_no_other_name() -> None:
+    with pytest.raises(AttributeError, match="module 'fetcher' has no attribute 'nonsense'"):
+        _ = fetcher.nonsense  # type: ignore[attr-defined]
+    with pytest.raises(ImportError):
+        importlib.import_module("fetcher.nonsense")
+
+
+def test_each_error_is_the_one_that_is_raised() -> None:
+    errors = importlib.import_module("fetcher.errors")
+    assert all(getattr(fetcher, name) is getattr(errors, name) for name in ERRORS)
+
+
+def test_import_costs_nothing() -> None:
+    found = modules_after("import fetcher")
+    assert not found & {
+        "aiohttp",
+        "anyio",
+        "asyncio",
+        "rich",
+        "click",
+        "packaging",
+        "yarl",
+        "msgspec",
+        "fetcher.client",
+    }
+
+
+def test_version_costs_next_to_nothing() -> None:
+    found = modules_after("from fetcher.cli.main import main; main(standalone_mode=False)", "--version")
+    assert "click" in found
+    assert not found & {"aiohttp", "anyio", "rich", "packaging", "yarl", "msgspec", "fetcher.client"}
+
+
+def test_a_command_draws_only_on_a_terminal() -> None:
+    assert "rich" not in modules_after("import fetcher.cli.get, fetcher.cli.metadata, fetcher.cli.explain")
