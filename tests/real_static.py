@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name, parse_wheel_filename
@@ -17,6 +16,7 @@ from real_servers import RealServersMissing, _answers, _free_ports, _script, _wa
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 _CADDYFILE = """\
 {{

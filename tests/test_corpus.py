@@ -68,9 +68,8 @@ async def test_all_metadata_in_few_requests(index: tuple[str, list[str]], wheels
     mean = sum(metadata.requests for metadata in found.values()) / len(found)
     kib = sum(metadata.bytes for metadata in found.values()) / len(found) / 1024
     most = max(metadata.requests for metadata in found.values())
-    print(
-        f"{len(found)} wheels, size {'known' if sizes else 'unknown'}: {mean:.3f} requests, at most {most}, {kib:.1f} KiB"
-    )
+    known = "known" if sizes else "unknown"
+    print(f"{len(found)} wheels, size {known}: {mean:.3f} requests, at most {most}, {kib:.1f} KiB")
     assert most <= 3
     if len(found) >= ENOUGH_FOR_A_MEAN:
         assert mean <= (1.10 if sizes else 1.15)

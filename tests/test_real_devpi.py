@@ -1,4 +1,4 @@
-"""The seed bug, on real servers: devpi with a login page, an index that inherits another, a file outside its index's root.
+"""The seed bug, on real servers: devpi with a login page, an index that inherits another, a file outside its root.
 
 `authenticate = "always"` on `root/awepy` must hold for the file below `root/base` that its page lists.  uv 0.13 sends
 that request without credentials, gets the login page, and calls the version invalid.

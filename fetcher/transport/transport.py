@@ -308,13 +308,15 @@ def _refusal(request: Request, reply: Reply, hop: Hop) -> FetcherError | None:
 def _follow(hops: list[Hop], location: str) -> tuple[URL, Userinfo | None]:
     """Return where a redirect leads.
 
-    Raises BadReply for a Location that is no http or https URL, InsecureRedirect for https to http after credentials.
+    Raises BadReply for a Location that is no http or https URL, InsecureRedirect for https to http with credentials in
+    play.
     """
     here = hops[-1].url
     try:
         target, userinfo = split_userinfo(parse_url(str(join(here, location))))
     except ValueError as error:
         raise BadReply(str(here), f"a redirect to {error}") from None
-    if here.scheme == "https" and target.scheme == "http" and any(hop.sent for hop in hops):
+    in_play = userinfo is not None or any(hop.sent for hop in hops)
+    if here.scheme == "https" and target.scheme == "http" and in_play:
         raise InsecureRedirect(str(here), str(target))
     return target, userinfo
