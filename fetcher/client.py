@@ -4,17 +4,19 @@ import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from packaging.utils import canonicalize_name
+from anyio import to_thread
+from packaging.utils import InvalidName, canonicalize_name
 
 from fetcher.auth.credentials import Credentials
 from fetcher.auth.middleware import Authenticator, Hop
-from fetcher.content import login_page
+from fetcher.content import login_page, sniff_head
 from fetcher.download.download import Download, OnProgress, download
-from fetcher.errors import ConfigError, NotFound
+from fetcher.errors import BadPage, ConfigError, NotFound
 from fetcher.explain import Explanation, explain
 from fetcher.index.config import PYPI_URL, search_order
 from fetcher.index.files import File, Project, file_from_url
@@ -26,7 +28,7 @@ from fetcher.spool import Shelf
 from fetcher.transport.retry import RetryPolicy
 from fetcher.transport.session import Session, Timeouts
 from fetcher.transport.transport import Answer, Request, Transport
-from fetcher.wheel.sniff import looks_like_login, sniff
+from fetcher.wheel.sniff import looks_like_login
 
 __all__ = ["Fetcher"]
 
@@ -37,9 +39,13 @@ ACCEPT_PAGE = (
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1, */*;q=0.01"
 )
 # The largest page of the public index has some 30 MB as JSON.
-MOST_PAGE = 128 << 20
-# The first bytes of an HTML page are enough to see what it is.
-LOOK = 64 * 1024
+MOST_PAGE = 64 << 20
+# Pages are compressed to a tenth; to a hundredth only by those who mean harm.
+MOST_INFLATION = 100
+# A page up to this size is parsed at once, a larger one in a thread.
+SMALL_PAGE = 1 << 20
+# Login pages carry up to 200 KB, most of it script.
+LOOK = 256 * 1024
 
 
 class Fetcher:
@@ -99,7 +105,10 @@ class Fetcher:
         404 goes on to the next index.  Raises NotFound if none has it; Unauthorized, Forbidden, LoginPage,
         MissingCredentials from the first index that refuses: a project of the same name elsewhere may be another's.
         """
-        normalized = canonicalize_name(name, validate=False)
+        try:
+            normalized = canonicalize_name(name, validate=True)
+        except InvalidName:
+            raise ConfigError(f"{name!r} is not a project name") from None
         missed: list[str] = []
         for asked in self._search(index):
             try:
@@ -180,12 +189,21 @@ class Fetcher:
 
 
 async def _consume_page(answer: Answer, index: Index, name: str) -> Project:
-    body = await answer.response.read(MOST_PAGE)
+    """Read and parse a page; one without files is looked at: it may be a login page, or no page at all."""
     url = answer.reply.url
-    project = parse_page(body, url=url, name=name, listed_by=index, charset=answer.reply.charset)
-    look = body[:LOOK]
-    if not project.files and sniff(look) == "html" and looks_like_login(look, parse_url(url).path):
-        raise login_page(answer, look, f"the index page of {name}")
+    body = await answer.response.read(MOST_PAGE)
+    if answer.reply.content_encoding and len(body) > MOST_INFLATION * answer.response.transferred + SMALL_PAGE:
+        raise BadPage(url, f"{answer.response.transferred} bytes that inflate to {len(body)}")
+    parse = partial(parse_page, body, url=url, name=name, listed_by=index, charset=answer.reply.charset)
+    # A page of 10,000 files takes some 50 ms to parse.
+    project = parse() if len(body) <= SMALL_PAGE else await to_thread.run_sync(parse)
+    if project.files:
+        return project
+    kind = sniff_head(body[:LOOK])
+    if kind == "html" and looks_like_login(body[:LOOK], parse_url(url).path):
+        raise login_page(answer, body[:LOOK], f"the index page of {name}")
+    if kind not in ("html", "json"):
+        raise BadPage(url, f"it is neither HTML nor JSON, but {kind}")
     return project
 
 

@@ -65,7 +65,7 @@ def login_page(answer: Answer, body: bytes, expected: str) -> LoginPage:
         index=first.index,
         scope=None if first.scope is None else str(first.scope),
         policy=first.policy,
-        sent=next((hop.sent for hop in answer.hops if hop.sent), None),
+        sent=next((hop.sent for hop in answer.hops if hop.sent and hop.index == first.index), None),
     )
 
 

@@ -1,11 +1,13 @@
 """A body kept for later: memory first, then an unnamed temporary file; and the bounded shelf of such bodies."""
 
+import tempfile
 from collections import OrderedDict
-from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import IO, Self
 
 from anyio import to_thread
+
+from fetcher.errors import DiskError
 
 __all__ = ["Shelf", "Spool"]
 
@@ -19,7 +21,7 @@ class Spool:
     """Bytes written in order and read at any place.  Close it when it is no longer needed."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115 - closed by `close`
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115 - closed by `close`
         self._waiting: list[bytes] = []
         self._waiting_size = 0
         self.size = 0
@@ -50,10 +52,13 @@ class Spool:
         data = b"".join(self._waiting)
         self._waiting.clear()
         self._waiting_size = 0
-        if self.size <= MEMORY:
-            self._file.write(data)
-        else:
-            await to_thread.run_sync(self._write, data)
+        try:
+            if self.size <= MEMORY:
+                self._file.write(data)
+            else:
+                await to_thread.run_sync(self._write, data)
+        except OSError as error:
+            raise DiskError.of(f"a temporary file in {tempfile.gettempdir()}", error) from error
 
     def _write(self, data: bytes) -> None:
         self._file.seek(0, 2)
@@ -70,7 +75,7 @@ class Shelf:
     Bounded in bytes and in number; the one put first goes first.  A body belongs to a URL.
     """
 
-    def __init__(self, most_bytes: int = 512 << 20, most: int = 256) -> None:
+    def __init__(self, most_bytes: int = 512 << 20, most: int = 32) -> None:
         self._most_bytes = most_bytes
         self._most = most
         self._spools: OrderedDict[str, Spool] = OrderedDict()

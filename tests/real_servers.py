@@ -441,7 +441,7 @@ def _devpi_script(name: str) -> str:
 
 
 def _initialise_devpi(script: str, folder: Path, root_password: str) -> None:
-    options = ["--serverdir", str(folder / "server"), "--no-root-pypi", "--root-passwd", root_password]
+    options = ["--serverdir", str(folder / "server"), "--no-root-pypi", f"--root-passwd={root_password}"]
     _run_to_end("devpi-init", [sys.executable, script, *options], folder)
 
 

@@ -458,10 +458,17 @@ async def test_the_next_index_is_not_asked_after_a_login_page() -> None:
     assert second.requests == 0
 
 
-async def test_no_cookie_of_a_login_page_is_replayed(netrc: dict[str, str]) -> None:
+async def test_no_cookie_of_a_login_page_is_replayed(tmp_path: Path) -> None:
+    """By name: a jar that keeps cookies keeps none of an address."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine localhost login user password password\n")
     guard = Guard((SECRET,), otherwise=Login(redirect=True, cookie="session=s3cr3t; Path=/"))
-    async with serving("metadata", auth={"/": guard}) as index, corp(index, environ=netrc) as fetcher:
+    async with (
+        serving("metadata", auth={"/": guard}, host="localhost") as index,
+        corp(index, environ={"NETRC": str(netrc)}) as fetcher,
+    ):
         await fetcher.metadata(await find(fetcher))
+    assert len(index.anonymous) == 2
     assert not [wire for wire in index.log if "Cookie" in wire.headers]
 
 

@@ -461,6 +461,19 @@ async def test_another_size_than_the_index_names_is_not_believed(layout: str) ->
         assert isinstance(outcome.error, HashMismatch | BadZip | BadReply | Truncated), repr(outcome.error)
 
 
+@pytest.mark.parametrize("page", ["size-known", "size-unknown"])
+@pytest.mark.parametrize("size", [40_000, 300_000])
+async def test_a_whole_body_of_the_right_size_and_a_wrong_hash(size: int, page: str) -> None:
+    """Nothing but the hash tells: a wheel of the same length, and as good a zip."""
+    listed, served = (make_wheel(size=size, method=zipfile.ZIP_STORED, seed=seed) for seed in (1, 2))
+    assert len(listed) == len(served)
+    faults = (ChangedFile(served, after=0), IgnoreRanges())
+    async with serving(listed, page, *faults) as index, corp(index) as fetcher:
+        outcome = await ask_metadata(fetcher, await find(fetcher), index)
+    assert isinstance(outcome.error, HashMismatch), repr(outcome.value)
+    assert_within_budget(outcome, size + 10)
+
+
 @pages
 @layouts
 @pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no-ranges"])
@@ -547,6 +560,17 @@ NAMES = [wheel_filename(name) for name in ("aa", "bb", "cc")]
 def serving_three(faults: dict[str, Any], **more: Any) -> FakeIndex:
     wheels = {wheel_filename(name): make_wheel(name, size=400_000) for name in ("aa", "bb", "cc")}
     return FakeIndex(wheels=wheels, faults=faults, **{**PAGES["size-unknown"], **more})
+
+
+@pytest.mark.parametrize("status", [405, 501])
+@pytest.mark.parametrize("page", ["size-known", "size-unknown"])
+async def test_a_refusal_of_ranges_is_remembered_for_the_host(page: str, status: int) -> None:
+    async with serving_three({"*.whl": RangesRefused(status)}, **PAGES[page]) as index, corp(index) as fetcher:
+        first = await ask_metadata(fetcher, await find(fetcher, "aa"), index)
+        second = await ask_metadata(fetcher, await find(fetcher, "bb"), index)
+    assert status in first.statuses
+    assert (second.statuses, second.ranges) == ([200], [None])
+    assert second.done.raw == metadata_of(index.wheels[NAMES[1]])
 
 
 @pytest.mark.parametrize("status", REFUSALS)

@@ -12,7 +12,8 @@ the URL's own userinfo and an exact netrc machine apply.
 
 What is learned is kept per scope (outside of them per realm) and never crosses into another: one look-up at a time,
 remembered for the run, also when it found nothing.  The first request with credentials goes alone, and the others wait
-for its answer: some servers answer 401 to a cold burst, and a wrong password is then refused once and not n times.
+for its answer: some servers answer 401 to a cold burst.  If the answer is 401, it is that of all who waited: a wrong
+password is refused a few times and not n times, while one project that is closed to us does not close the index.
 
 This is the only place that writes an Authorization header.
 """
@@ -33,9 +34,13 @@ from fetcher.errors import MissingCredentials, Unauthorized
 from fetcher.index.scope import Index, Policy, Scope, Scopes
 from fetcher.index.urls import Realm, Userinfo, is_signed, parse_url, realm_of
 
-__all__ = ["Authenticator", "Hop"]
+__all__ = ["CHALLENGES", "Authenticator", "Hop"]
 
 UNAUTHORIZED = 401
+# With no success before, credentials are taken for wrong; more attempts may lock the account.
+MOST_REFUSALS = 3
+# Statuses that may mean "not without credentials"; a login page is the other way to say so.
+CHALLENGES = frozenset({401, 403, 404})
 
 
 @dataclass
@@ -80,7 +85,7 @@ class _Standing:
         # Held by the first request with credentials until its answer is there.
         self.first = Lock()
         self.opened = False
-        self.refused = False
+        self.refusals = 0
 
     def learn(self, found: Sequence[Candidate]) -> None:
         self.looked_up = tuple(found)
@@ -120,8 +125,8 @@ class Authenticator:
     def middleware(self, hop: Hop) -> ClientMiddlewareType:
         """Return the aiohttp middleware for one hop.
 
-        It raises MissingCredentials before anything is sent, and Unauthorized without asking again once the scope's
-        credentials were refused.
+        It raises MissingCredentials before anything is sent, and Unauthorized if the scope's credentials were refused
+        while the hop waited to be sent.
         """
         return partial(self._send, hop)
 
@@ -133,24 +138,26 @@ class Authenticator:
             return await _hand_on(hop, request, handler)
         standing = self._standing(hop)
         if known == standing.known and not standing.opened:
+            refusals = standing.refusals
             async with standing.first:
+                # Refused while this one waited, or too often: it would hear the same.
+                if standing.refusals > refusals or standing.refusals >= MOST_REFUSALS:
+                    raise Unauthorized(str(hop.url), hop.index, known.source)
                 if not standing.opened:
                     return await self._send_alone(standing, known, hop, request, handler)
-        if known == standing.known and standing.refused:
-            raise Unauthorized(str(hop.url), hop.index, known.source)
         return await _send_with(known, hop, request, handler)
 
     async def _send_alone(
         self, standing: _Standing, known: Known, hop: Hop, request: ClientRequest, handler: ClientHandlerType
     ) -> ClientResponse:
-        """Send the scope's first request with credentials; every end of it but cancellation lets the others go."""
+        """Send the scope's first request with credentials; all ends of it but 401 and cancellation let the rest go."""
         try:
             response = await _send_with(known, hop, request, handler)
         except Exception:
             standing.opened = True
             raise
-        standing.opened = True
-        standing.refused = response.status == UNAUTHORIZED
+        standing.opened = response.status != UNAUTHORIZED
+        standing.refusals += not standing.opened
         return response
 
     async def _decide(self, hop: Hop, own: Sequence[Candidate]) -> Known | None:
@@ -169,10 +176,18 @@ class Authenticator:
         return known
 
     async def answer_challenge(self, hops: Sequence[Hop]) -> bool:
-        """Look up credentials for the hops that went bare under auto; say whether sending again is worth it."""
+        """Look up credentials for the hops that went bare under auto; say whether sending again is worth it.
+
+        A hop outside every scope, such as the login page itself, is asked about only if it was the request or refused
+        it; and nothing is looked up on behalf of a request whose index wants none sent.
+        """
         worth = False
+        if hops and hops[0].policy == "never":
+            return worth
         for hop in hops:
             if hop.policy != "auto" or hop.sent is not None or hop.signed:
+                continue
+            if hop.scope is None and hop is not hops[0] and hop.status not in CHALLENGES:
                 continue
             standing = self._standing(hop)
             await self._look_up(hop, standing)
@@ -210,7 +225,7 @@ class Authenticator:
         return self._netrc
 
     def _read_netrc_blocking(self) -> Netrc:
-        return read_netrc(netrc_path(self._environ, self._home or Path.home()))
+        return read_netrc(netrc_path(self._environ, self._home or Path("~").expanduser()))
 
 
 async def _send_with(known: Known, hop: Hop, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

@@ -1,5 +1,6 @@
 """`fetcher get TARGET...`"""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def command(settings: Settings, selection: Selection, dest: Path, fsync: bool) -
 
         async def work(fetcher: Fetcher, file: File, target: str) -> Outcome:
             done = await fetcher.download(file, dest, fsync=fsync, on_progress=on_progress)
-            return Outcome(target, _fields(done), f"{done.path}\n".encode())
+            return Outcome(target, _fields(done), os.fsencode(done.path) + b"\n")
 
         run_targets(settings, selection, work)
 

@@ -8,6 +8,8 @@ from fetcher.version import __version__
 
 __all__ = ["main"]
 
+INTERRUPTED = 130
+
 _COMMANDS = {
     "explain": "Say which index a URL belongs to, what is sent to it, and why.",
     "get": "Download wheels.",
@@ -26,6 +28,13 @@ class _Lazy(click.Group):
             return None
         command: click.Command = import_module(f"fetcher.cli.{name}").command
         return command
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            context.exit(INTERRUPTED)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -16,12 +16,28 @@ from fetcher.cli.targets import Target, find_file, interpreter_for, read_request
 from fetcher.client import Fetcher
 from fetcher.errors import FetcherError
 from fetcher.index.files import File
+from fetcher.index.urls import redact
 
 __all__ = ["Outcome", "exit_code", "finish", "run", "run_all", "run_targets", "say_error"]
 
 T = TypeVar("T")
 
-INTERRUPTED = 130
+
+@dataclass(eq=False)
+class Defect(FetcherError):
+    """An exception that should not have come so far: a defect of this program."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"a defect in fetcher: {self.reason} (--debug shows where)"
+
+    @classmethod
+    def of(cls, cause: Exception) -> "Defect":
+        """Return the error for an exception of another kind."""
+        defect = cls(f"{type(cause).__name__}: {redact(str(cause))}")
+        defect.__cause__ = cause
+        return defect
 
 
 @dataclass(frozen=True)
@@ -62,9 +78,6 @@ def run(main: Callable[[], Awaitable[T]], settings: Settings) -> T:
         return anyio.run(main)
     except FetcherError as error:
         finish(error, settings)
-    except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
     except ExceptionGroup as group:
         _finish_unexpected(group, settings)
 
@@ -75,11 +88,7 @@ def _finish_unexpected(group: ExceptionGroup[Exception], settings: Settings) -> 
         # Python would try to flush stdout once more at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    if settings.debug:
-        raise group
-    first = group.exceptions[0]
-    click.echo(f"error: a defect in fetcher: {type(first).__name__}: {first} (--debug shows where)", err=True)
-    sys.exit(1)
+    finish(Defect.of(group.exceptions[0]), settings)
 
 
 def finish(error: FetcherError, settings: Settings) -> NoReturn:
@@ -100,6 +109,8 @@ async def run_all(
             done[number] = await one(target)
         except FetcherError as error:
             done[number] = Outcome(target.text, {}, b"", error)
+        except Exception as defect:  # noqa: BLE001 - one target's defect is no reason to leave the rest undone
+            done[number] = Outcome(target.text, {}, b"", Defect.of(defect))
         ready[number].set()
 
     async with anyio.create_task_group() as tasks:

@@ -1,5 +1,6 @@
 """TARGETs: URLs, names, requirements (PEP 508), and files of them; each becomes one wheel to fetch."""
 
+import logging
 import os
 import re
 import sys
@@ -19,6 +20,8 @@ from fetcher.index.files import File, file_from_url, is_digest
 from fetcher.index.urls import redact
 
 __all__ = ["Requested", "Target", "find_file", "interpreter_for", "read_requested"]
+
+logger = logging.getLogger(__name__)
 
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _OPTION = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(?:[ \t]*=[ \t]*|[ \t]+|$)(.*)")
@@ -189,8 +192,9 @@ def _read_line(line: str, path: Path, requested: Requested, opened: tuple[Path, 
             requested.extra_index_urls.append(value)
         case "--require-hashes":
             requested.require_hashes = True
-        case "--no-deps" | "--prefer-binary" | "--only-binary":
-            pass  # what is done here anyway: no dependencies, wheels only
+        case "--no-deps" | "--prefer-binary" | "--only-binary" | "--trusted-host":
+            # What is done here anyway: no dependencies, wheels only.  TLS is always verified.
+            logger.info("%s has no effect", name)
         case _:
             raise ConfigError(f"the option {redact(name)} is not supported")
 

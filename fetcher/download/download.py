@@ -29,8 +29,9 @@ from fetcher.wheel.plan import plan_metadata
 
 __all__ = ["Download", "Progress", "download"]
 
-# Reading an existing file to hash it: large enough that the thread, not Python, sets the pace.
+# Of a body that is kept, and of a file that is there already: large enough that the thread, not Python, sets the pace.
 READ = 1 << 20
+BATCH = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,12 @@ async def _digest_of_existing(final: Path, file: File) -> Digest | None:
     if digest.expected is None:
         return None
     try:
-        await to_thread.run_sync(_hash_file, final, digest)
+        size = (await to_thread.run_sync(final.stat)).st_size
+        if file.size not in (None, size):
+            return None
+        # In pieces, so that a cancellation is heard between them.
+        for start in range(0, size, BATCH):
+            await to_thread.run_sync(_hash_piece, final, start, digest)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -214,7 +220,7 @@ async def _read_existing(path: Path, start: int, stop: int) -> bytes:
         raise DiskError.of(str(path), error) from error
 
 
-def _hash_file(path: Path, digest: Digest) -> None:
+def _hash_piece(path: Path, start: int, digest: Digest) -> None:
     with path.open("rb") as file:
-        while chunk := file.read(READ):
-            digest.update(chunk)
+        file.seek(start)
+        digest.update(file.read(BATCH))

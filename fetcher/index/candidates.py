@@ -2,6 +2,7 @@
 
 Rules, as pip and uv have them:
 
+* Files of another project, which some indexes list on the same page, do not count.
 * Of the versions that the specifier admits, the highest that has a fitting wheel; pre-releases only if the specifier
   names one or nothing else fits (PEP 440).
 * A yanked file only for a requirement that pins its version by `==` or `===` (PEP 592).
@@ -98,13 +99,19 @@ def choose_wheel(
 
     Raises NotFound, with a sentence that says what there is instead.
     """
-    fitting = [file for file in project.files if _fits(file, requirement, target) and _is_named(file, hashes)]
+    own = _own_files(project)
+    fitting = [file for file in own if _fits(file, requirement, target) and _is_named(file, hashes)]
     versions = {file.version for file in fitting if file.version is not None}
     admitted = sorted(requirement.specifier.filter(versions), reverse=True)
     for version in admitted:
         wheels = [file for file in fitting if file.version == version]
         return max(wheels, key=lambda file: _rank(file, target))
-    raise NotFound("", asked=_explain_none(project, requirement, target))
+    raise NotFound("", asked=_explain_none(project, own, requirement, target))
+
+
+def _own_files(project: Project) -> list[File]:
+    """Return the files that bear the project's name: flat folders and group repositories list strangers too."""
+    return [file for file in project.files if file.name == project.name and file.version is not None]
 
 
 def _is_named(file: File, hashes: frozenset[tuple[str, str]]) -> bool:
@@ -113,7 +120,7 @@ def _is_named(file: File, hashes: frozenset[tuple[str, str]]) -> bool:
 
 
 def _fits(file: File, requirement: Requirement, target: Target) -> bool:
-    if not file.is_wheel or file.version is None or file.tags.isdisjoint(target.ranks):
+    if not file.is_wheel or file.tags.isdisjoint(target.ranks):
         return False
     if file.yanked and not _pins(requirement.specifier):
         return False
@@ -139,16 +146,16 @@ def _rank(file: File, target: Target) -> tuple[bool, int, BuildTag]:
     return not file.yanked, -best_tag, file.build
 
 
-def _explain_none(project: Project, requirement: Requirement, target: Target) -> str:
+def _explain_none(project: Project, own: list[File], requirement: Requirement, target: Target) -> str:
     where = f"on {project.index.label}" if project.index is not None else f"at {project.url}"
-    versions = {file.version for file in project.files if file.version is not None}
-    if not project.files:
+    versions = {file.version for file in own if file.version is not None}
+    if not own:
         return f"{project.name} has no files {where}"
     admitted = list(requirement.specifier.filter(versions))
     if not admitted:
         newest = f"; the newest is {max(versions)}" if versions else ""
         return f"no version of {project.name} {where} satisfies {requirement}{newest}"
-    of_version = [file for file in project.files if file.version in admitted]
+    of_version = [file for file in own if file.version in admitted]
     if not any(file.is_wheel for file in of_version):
         return f"{requirement} has only source distributions {where}, no wheel"
     return (

@@ -43,6 +43,9 @@ class _Named(msgspec.Struct):
     filename: str = "?"
 
 
+# A slip costs its file; a page full of them is no page.
+MAX_MALFORMED = 1000
+
 _page_decoder = msgspec.json.Decoder(JsonPage[JsonFile])
 _loose_decoder = msgspec.json.Decoder(JsonPage[msgspec.Raw])
 _file_decoder = msgspec.json.Decoder(JsonFile)
@@ -64,6 +67,8 @@ def decode_json(content: bytes) -> tuple[JsonPage[Any], list[JsonFile], list[str
             files.append(_file_decoder.decode(entry))
         except ValueError:
             malformed.append(_name_of(entry))
+            if len(malformed) > MAX_MALFORMED:
+                raise ValueError(f"more than {MAX_MALFORMED} malformed files") from None
     return loose, files, malformed
 
 

@@ -55,6 +55,10 @@ _NESTING_TAG = re.compile(
 )
 # Browsers stop at 512.  Parsing takes time in the square of the depth: 100,000 open `div` (500 kB) take 15 s.
 _MAX_DEPTH = 512
+# The largest real pages have some 100,000; parsing takes a second and 300 MB a million.
+_MAX_TAGS = 1_000_000
+# A tag's attributes take time in the square of their number: 1 MB of them take 17 s.
+_LONG_TAG = re.compile(r"<[A-Za-z][^<>]{65536}")
 
 
 def parse_page(
@@ -201,6 +205,8 @@ class _Page:
         )
 
     def read_html(self, text: str) -> Project:
+        if text.count("<") > _MAX_TAGS or _LONG_TAG.search(text):
+            raise BadPage(self._url, f"it has more than {_MAX_TAGS} tags, or one of more than 64 KiB")
         if _nests_too_deep(text):
             raise BadPage(self._url, f"its elements are nested more than {_MAX_DEPTH} deep")
         tree = LexborHTMLParser(text)

@@ -37,7 +37,7 @@ from fetcher.transport.reply import (
     decide_reaction,
 )
 from fetcher.transport.transport import SEGMENT_BUFFER, Answer, Meter, Request, Transport
-from fetcher.wheel.plan import UNKNOWN_TAIL, known_tail, may_lead_on, plan_metadata
+from fetcher.wheel.plan import UNKNOWN_TAIL, NotZip, known_tail, may_lead_on, plan_metadata
 
 __all__ = ["RangeReading"]
 
@@ -90,7 +90,7 @@ class RangeReading:
                 wanted = plan.send(step)
             except StopIteration as done:
                 return Read(done.value.raw, "range", True)
-            except BadZip:
+            except (BadZip, NotZip):
                 # Segments that do not fit together may be the server's fault: the whole body decides.
                 if not self._may_read_whole():
                     raise
@@ -160,6 +160,7 @@ class RangeReading:
             self._file.listed_by,
             wanted=wanted,
             if_range=self._etag,
+            buffer=SEGMENT_BUFFER,
             handled=refusals | {UNSATISFIABLE} | (EXPIRED if redirected else frozenset()),
         )
         return await self._transport.ask(request, consume, self._meter)

@@ -13,7 +13,7 @@ from fetcher.digest import Digest
 from fetcher.errors import FetcherError, LoginPage, MetadataMissing, MissingCredentials
 from fetcher.index.files import File
 from fetcher.metadata.body import Read
-from fetcher.transport.transport import Answer, Meter, Request, Transport
+from fetcher.transport.transport import SEGMENT_BUFFER, Answer, Meter, Request, Transport
 from fetcher.wheel.identity import check_identity
 from fetcher.wheel.sniff import looks_like_login
 
@@ -21,13 +21,15 @@ __all__ = ["read_sidecar"]
 
 logger = logging.getLogger(__name__)
 
-# METADATA with its long description has tens of KiB; PyPI takes no larger file than this by far.
-MOST_METADATA = 16 << 20
+# METADATA with its long description has tens of KiB.
+MOST_METADATA = 4 << 20
+# ... and is no larger than its wheel, unless that is tiny.
+LEAST_BOUND = 64 * 1024
 
 
 async def read_sidecar(transport: Transport, file: File, meter: Meter) -> Read | None:
     """Return the sidecar's METADATA, None if there is none that can be used."""
-    request = Request(file.sidecar_url, file.listed_by, patient=False)
+    request = Request(file.sidecar_url, file.listed_by, patient=False, buffer=SEGMENT_BUFFER)
     try:
         body = await transport.ask(request, lambda answer: _consume(answer, file), meter)
         digest = Digest(file.sidecar or {})
@@ -47,7 +49,8 @@ async def _consume(answer: Answer, file: File) -> bytes:
     """Return the sidecar's bytes; HTML is looked at no further than its title."""
     head = await read_head(answer)
     if sniff_head(head) != "html":
-        return head + await answer.response.read(MOST_METADATA)
+        most = min(MOST_METADATA, max(LEAST_BOUND, file.size or MOST_METADATA))
+        return head + await answer.response.read(most - len(head))
     body = head + await answer.response.read_up_to(TITLE)
     # A soft "not found" is no reason to stop; a login page is, and so is HTML behind a redirect.
     if len(answer.hops) > 1 or looks_like_login(body, URL(answer.reply.url).path):

@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from anyio import CapacityLimiter, Event
+from anyio import CapacityLimiter, Event, move_on_after
 
 from fetcher.index.urls import Realm
 
 __all__ = ["Host", "Hosts"]
+
+
+# Seconds to wait for what a host's first answer tells: a few long round trips.
+PATIENCE = 1.0
 
 
 @dataclass
@@ -40,12 +44,13 @@ class Host:
     async def is_known_to_range(self) -> bool:
         """Say whether a right 206 has ever come from there.
 
-        The first who asks is told no at once; the next wait until the first has heard something.
+        The first who asks is told no at once; the next wait until the first has heard something, but not for long.
         """
         if self._heard is None:
             self._heard = Event()
         else:
-            await self._heard.wait()
+            with move_on_after(PATIENCE):
+                await self._heard.wait()
         return self._knows_ranges
 
 

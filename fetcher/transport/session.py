@@ -23,7 +23,8 @@ from typing import Self
 import aiohttp
 import async_timeout
 import truststore
-from aiohttp import ClientMiddlewareType, ClientResponse
+from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
+from aiohttp.http_exceptions import ContentEncodingError
 from anyio import Lock, current_time, to_thread
 from yarl import URL
 
@@ -45,9 +46,10 @@ __all__ = ["Response", "Session", "Timeouts"]
 # On the plain asyncio loop a larger buffer means fewer, larger chunks; measured best around 1 MiB.
 READ_BUFFER = 1 << 20
 # A body left with at most this many bytes is read to its end, so that the connection can be used again.
-REST_WORTH_READING = 256 * 1024
+REST_WORTH_READING = 16 * 1024
 # ... but not for longer than this, in seconds.
 REST_PATIENCE = 1.0
+PROXY_AUTH = 407
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Session:
         self._tls_lock = Lock()
 
     async def __aenter__(self) -> Self:
+        if self._http is not None:
+            raise RuntimeError("it is open already")
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -88,6 +92,7 @@ class Session:
     ) -> None:
         if self._http is not None:
             await self._http.close()
+            self._http = None
 
     @asynccontextmanager
     async def open_(
@@ -105,27 +110,39 @@ class Session:
 
         Raises TransportError for whatever goes wrong on the wire.
         """
-        if self._http is None:
-            raise RuntimeError("the session is not open: use `async with`")
-        try:
-            response = await self._http.get(
-                url,
-                headers=headers,
-                middlewares=(middleware,),
-                allow_redirects=False,
-                auto_decompress=decode,
-                read_bufsize=buffer,
-                proxy=self._proxy(url),
-                ssl=await self._tls_context() if url.scheme == "https" else True,
-            )
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _translate(error, str(url), self._timeouts) from error
+        response = await self._get(url, headers, middleware, decode, buffer)
         opened = Response(response, str(url), self._timeouts)
         try:
             yield opened
             await opened.read_small_rest()
         finally:
             response.close()
+
+    async def _get(
+        self, url: URL, headers: Mapping[str, str], middleware: ClientMiddlewareType, decode: bool, buffer: int
+    ) -> ClientResponse:
+        if self._http is None:
+            raise RuntimeError("the session is not open: use `async with`")
+        try:
+            return await self._http.get(
+                url,
+                headers=headers,
+                middlewares=(middleware, self._bound_head),
+                allow_redirects=False,
+                auto_decompress=decode,
+                read_bufsize=buffer,
+                proxy=self._proxy(url),
+                ssl=await self._tls_context() if url.scheme == "https" else True,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            failure = _translate(error, str(url), self._timeouts)
+        # Raised out here: aiohttp's errors hold the request's headers, and would go along as the context.
+        raise failure
+
+    async def _bound_head(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """The innermost middleware: a name look-up, a connection and a head that drips have an end, too."""
+        async with async_timeout.timeout(self._timeouts.connect + self._timeouts.read):
+            return await handler(request)
 
     async def _tls_context(self) -> ssl.SSLContext:
         """Return the one context of this session; made in a thread when first needed, for it reads all roots."""
@@ -165,15 +182,19 @@ class Response:
         Raises Truncated, Disconnected, TimedOut, Stalled, BadReply.  Only time spent waiting counts as a stall.
         """
         began = current_time()
+        failure: FetcherError | None = None
+        chunk = b""
         try:
             async with async_timeout.timeout(self._window_left):
                 chunk = await self._content.readany()
-        except TimeoutError as error:
-            if isinstance(error, aiohttp.ServerTimeoutError):
-                raise _translate(error, self.reply.url, self._timeouts) from error
-            raise Stalled(self.reply.url, least=self._timeouts.least, seconds=self._timeouts.window) from error
         except aiohttp.ClientError as error:
-            raise self._broken(error) from error
+            failure = self._broken(error)
+        except TimeoutError:
+            failure = Stalled(self.reply.url, least=self._timeouts.least, seconds=self._timeouts.window)
+        except OSError as error:
+            failure = _translate(error, self.reply.url, self._timeouts)
+        if failure is not None:
+            raise failure
         self._measure(len(chunk), current_time() - began)
         self.received += len(chunk)
         return chunk
@@ -185,8 +206,9 @@ class Response:
             self._window_bytes, self._window_left = 0, self._timeouts.window
 
     def _broken(self, error: Exception) -> FetcherError:
-        if isinstance(error, aiohttp.ClientPayloadError) and not self.reply.content_encoding:
-            return Truncated(self.reply.url, received=self.received, expected=self.reply.content_length)
+        undecodable = isinstance(error.__cause__, ContentEncodingError)
+        if isinstance(error, aiohttp.ClientPayloadError) and not undecodable:
+            return Truncated(self.reply.url, received=self.transferred, expected=self.reply.content_length)
         return _translate(error, self.reply.url, self._timeouts)
 
     async def read(self, limit: int) -> bytes:
@@ -211,10 +233,8 @@ class Response:
 
     async def read_small_rest(self) -> None:
         """Read what is left if it is little, so that the connection is given back and not closed."""
-        left = REST_WORTH_READING
-        if self._abandoned:
-            return
-        if self.reply.content_length is not None and self.reply.content_length - self.received > left:
+        length, left = self.reply.content_length, REST_WORTH_READING
+        if self._abandoned or length is None or length - self.transferred > left:
             return
         try:
             async with async_timeout.timeout(REST_PATIENCE):
@@ -242,6 +262,10 @@ def _translate(error: Exception, url: str, timeouts: Timeouts) -> TransportError
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return ConnectFailed(url, f"its TLS certificate is not trusted: {error.certificate_error}", lasting=True)
+        case aiohttp.InvalidURL():
+            return ConnectFailed(url, "the address, or the proxy's, cannot be used", lasting=True)
+        case aiohttp.ClientHttpProxyError():
+            return ConnectFailed(url, f"the proxy answered HTTP {error.status}", lasting=error.status == PROXY_AUTH)
         case aiohttp.ConnectionTimeoutError():
             return TimedOut(url, "no connection", seconds=timeouts.connect)
         case TimeoutError():
@@ -250,9 +274,12 @@ def _translate(error: Exception, url: str, timeouts: Timeouts) -> TransportError
             return ConnectFailed(url, error.os_error.strerror or str(error.os_error))
         case aiohttp.ServerDisconnectedError():
             return Disconnected(url, "the server closed it without an answer")
-        case aiohttp.ClientOSError():
-            return Disconnected(url, error.strerror or str(error))
+        case OSError():
+            return Disconnected(url, error.strerror or type(error).__name__)
         case aiohttp.ClientResponseError():
             return BadReply(url, error.message)
+        case aiohttp.ClientError():
+            return BadReply(url, type(error).__name__)
         case _:
-            return BadReply(url, str(error) or type(error).__name__)
+            # A host name that cannot be encoded is a ValueError out of the resolver.
+            return ConnectFailed(url, "the host name cannot be used", lasting=True)

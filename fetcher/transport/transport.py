@@ -19,7 +19,7 @@ import anyio
 from anyio import CapacityLimiter
 from yarl import URL
 
-from fetcher.auth.middleware import Authenticator, Hop
+from fetcher.auth.middleware import CHALLENGES, Authenticator, Hop
 from fetcher.errors import (
     BadReply,
     ConfigError,
@@ -51,7 +51,6 @@ MAX_REDIRECTS = 10
 # A segment is small, and an answer that is not it should cost little.
 SEGMENT_BUFFER = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-CHALLENGES = frozenset({401, 403, 404})
 PARTIAL = 206
 SUCCESSES = frozenset({200, 203, PARTIAL})
 
@@ -62,7 +61,8 @@ class Request:
 
     `listed_by` is the index whose page named the URL; `wanted` becomes the Range header, `if_range` a strong validator
     beside it.  `handled` are statuses that the consumer understands: they are neither raised nor retried.  `decode`
-    undoes a Content-Encoding.  `patient` is False for a request that has a fallback: it is not retried.
+    undoes a Content-Encoding; up to twice `buffer` bytes of the body are taken before they are read.  `patient` is
+    False for a request that has a fallback: it is not retried.
     """
 
     url: str = field(repr=False)
@@ -74,6 +74,7 @@ class Request:
     handled: frozenset[int] = frozenset()
     decode: bool = True
     patient: bool = True
+    buffer: int = READ_BUFFER
 
     @property
     def headers(self) -> dict[str, str]:
@@ -139,7 +140,7 @@ class Answer:
 
 
 class Transport:
-    """Asks URLs, within limits.  `sleep`, `chance` and `now` are arguments so that tests need no waiting."""
+    """Asks URLs, within limits.  `sleep` and `chance` are arguments so that tests need no waiting."""
 
     def __init__(
         self,
@@ -253,7 +254,7 @@ class Transport:
                 request.headers,
                 middleware=self._auth.middleware(hop),
                 decode=request.decode,
-                buffer=READ_BUFFER if request.wanted is None else SEGMENT_BUFFER,
+                buffer=request.buffer,
             ) as response:
                 yield response
         finally:
@@ -267,7 +268,7 @@ class Transport:
         borrower = object()
         await host.limiter.acquire_on_behalf_of(borrower)
         try:
-            if (wait := host.cool_until - anyio.current_time()) > 0:
+            while (wait := host.cool_until - anyio.current_time()) > 0:
                 await self._sleep(wait)
             await self._all.acquire_on_behalf_of(borrower)
             try:

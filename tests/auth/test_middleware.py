@@ -28,6 +28,7 @@ from fake_pages import Tree
 from fake_wheels import make_wheel, wheel_filename
 from yarl import URL
 
+from fetcher import errors
 from fetcher.auth.credentials import Basic, Bearer, Credentials, Header
 from fetcher.auth.middleware import Authenticator, Hop
 from fetcher.client import Fetcher
@@ -460,22 +461,22 @@ async def test_the_first_with_credentials_goes_alone(policy: Policy, upfront: bo
     assert bool(bare) == (policy == "auto" and not upfront)
 
 
-async def test_a_wrong_password_is_refused_once() -> None:
+async def test_a_wrong_password_is_refused_a_few_times() -> None:
     async with FakeIndex(wheels=WHEELS, auth=LOCKED) as server, door(corp(server, "user:bad")) as here:
         assert await here.outcomes(server.base + path for path in FILES) == ["Unauthorized"] * 50
-        with pytest.raises(Unauthorized, match="the index URL"):
-            await here.ask(server.base + FILES[0])
-    assert sent(server) == [BAD]
+        for _ in range(5):
+            with pytest.raises(Unauthorized, match="the index URL"):
+                await here.ask(server.base + FILES[0])
+    assert sent(server) == [BAD] * 3  # who comes later asks anew, but not for ever
 
 
-async def test_a_wrong_password_looked_up_is_refused_once(netrc: Netrc) -> None:
+async def test_a_wrong_password_looked_up_is_refused_a_few_times(netrc: Netrc) -> None:
     async with (
         FakeIndex(wheels=WHEELS, auth=LOCKED) as server,
         door(corp(server), environ=netrc.knows("user bad")) as here,
     ):
         assert await here.outcomes(server.base + path for path in FILES) == ["Unauthorized"] * 50
-        assert await here.outcome(server.base + FILES[0]) == "Unauthorized"
-    assert [value for value in sent(server) if value] == [BAD]
+    assert 1 <= len([value for value in sent(server) if value]) <= 3
 
 
 async def test_a_challenge_is_answered_once(netrc: Netrc) -> None:
@@ -620,7 +621,7 @@ async def test_a_refusal_in_one_scope_is_none_in_another() -> None:
         for _ in range(2):
             assert await here.outcome(f"{server.base}/a/files/{NAMES[0]}") == "Unauthorized"
             assert await here.outcome(f"{server.base}/b/files/{NAMES[0]}") == "ok"
-    assert sent(server) == [basic("a", "bad"), basic("b", "b"), basic("b", "b")]
+    assert sent(server) == [basic("a", "bad"), basic("b", "b")] * 2
 
 
 async def test_a_listed_file_belongs_to_the_listing_index() -> None:
@@ -933,3 +934,23 @@ async def test_no_secret_in_errors_and_log(caplog: pytest.LogCaptureFixture, net
                 error = caught.value
                 said.append(f"{error} {error!r} {error.__cause__!r} {error.__context__!r}")
     assert "S3CR3T" not in "".join(said) + caplog.text
+
+
+async def test_one_closed_project_does_not_close_the_index() -> None:
+    """Rights may differ from file to file; the answer for one must not depend on which was asked first."""
+    closed = {"/files/" + NAMES[0]: Status(401)}
+    async with FakeIndex(wheels=WHEELS, auth=LOCKED, faults=closed) as server, door(corp(server, "user:good")) as here:
+        assert await here.outcome(server.base + FILES[0]) == "Unauthorized"
+        assert await here.outcome(server.base + FILES[1]) == "ok"
+
+
+async def test_never_is_not_left_through_the_login_page(netrc: Netrc) -> None:
+    guard = {"/": Guard((GOOD,), otherwise=LoginPage(redirect=True))}
+    async with FakeIndex(wheels=WHEELS, auth=guard, pages="/root/corp/simple", files="/root/corp/f") as server:
+        index = Index(f"{server.base}/root/corp/simple", name="corp", authenticate="never")
+        async with Fetcher([index], environ=netrc.knows()) as fetcher:
+            with pytest.raises(errors.LoginPage, match='"never"') as caught:
+                await fetcher.metadata(f"{server.files_url}/{NAMES[0]}")
+        assert caught.value.sent is None
+        assert len(server.log) == 2
+        assert len(server.anonymous) == 2

@@ -287,7 +287,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         "option",
         ["-c constraints.txt", "--constraint x", "-e .", "--editable .", "-f https://u:S3CR3T@h/",
-         "--find-links=S3CR3T", "--no-binary :all:", "--no-index", "--trusted-host h", "--pre", "--unknown",
+         "--find-links=S3CR3T", "--no-binary :all:", "--no-index", "--pre", "--unknown",
          "-", "--", "-x S3CR3T"],
     )  # fmt: skip
     def test_what_cannot_be_done_is_refused(self, write: Write, option: str) -> None:

@@ -313,7 +313,11 @@ class TestWhyNone:
         assert said == "no version of demo on corp satisfies demo>2; the newest is 2.0"
 
     def test_no_version_at_all(self) -> None:
-        assert why_none("demo>2", file("demo-odd.whl")) == "no version of demo on corp satisfies demo>2"
+        assert why_none("demo>2", file("demo-odd.whl")) == "demo has no files on corp"
+
+    def test_only_a_strangers_file(self) -> None:
+        """Flat folders and group repositories list other projects on the same page."""
+        assert why_none("demo", file("evil-9.0-py3-none-any.whl")) == "demo has no files on corp"
 
     def test_only_sdists(self) -> None:
         assert (
