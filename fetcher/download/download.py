@@ -121,6 +121,7 @@ async def download(
 
 async def _fill(transport: Transport, job: _Job, part: PartFile, kept: Spool | None, meter: Meter) -> Digest:
     """Write the body to the part file until it has the right digest; a second try at most."""
+    await part.begin()  # before anything is asked for: it may be that nothing can be stored
     if kept is not None and (digest := await _copy(job, part, kept)).matches:
         return digest
     digest = await _transfer(transport, job, part, meter)
@@ -145,8 +146,8 @@ async def _transfer(transport: Transport, job: _Job, part: PartFile, meter: Mete
     """Stream the file once into the part file."""
 
     async def consume(answer: Answer) -> Digest:
-        await part.restart()
         head = await _checked_head(answer, job.file)
+        await part.begin()
         digest = Digest(job.file.hashes)
         total = answer.reply.body_size or job.file.size
         chunk = head

@@ -29,7 +29,7 @@ Ts = TypeVarTuple("Ts")
 
 
 class PartFile:
-    """The part file of one destination; use it as an async context manager.  Raises DiskError."""
+    """The part file of one destination; use it as an async context manager, and `begin` first.  Raises DiskError."""
 
     def __init__(self, final: Path) -> None:
         self.final = final
@@ -44,12 +44,6 @@ class PartFile:
         self._waiting_size = 0
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._run(self._create)
-        except BaseException:
-            self._abandoned = True
-            self._discard()
-            raise
         return self
 
     async def __aexit__(
@@ -65,11 +59,11 @@ class PartFile:
         if self._waiting_size >= BATCH:
             await self._flush()
 
-    async def restart(self) -> None:
-        """Forget what was written."""
+    async def begin(self) -> None:
+        """Make the file, empty; or forget what was written so far."""
         self._waiting.clear()
         self._waiting_size = 0
-        await self._run(self._truncate)
+        await self._run(self._create if not self._exists else self._truncate)
 
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)` as written, as far as they are there."""
@@ -97,12 +91,12 @@ class PartFile:
             return work(*arguments)
 
     def _create(self) -> None:
+        if self._abandoned:
+            return
         self.final.parent.mkdir(parents=True, exist_ok=True)
         # 0o666 as `open` has it: the user's umask decides.
         self._descriptor = os.open(self.path, _FLAGS, 0o666)
         self._exists = True
-        if self._abandoned:
-            self._remove()
 
     def _write(self, chunks: list[bytes]) -> None:
         for chunk in chunks:
@@ -139,13 +133,11 @@ class PartFile:
 
     def _discard(self) -> None:
         with self._turn:
-            self._remove()
-
-    def _remove(self) -> None:
-        self._close()
-        if self._exists:
-            self.path.unlink(missing_ok=True)
-            self._exists = False
+            self._abandoned = True
+            self._close()
+            if self._exists:
+                self.path.unlink(missing_ok=True)
+                self._exists = False
 
 
 def _fsync_directory(directory: Path) -> None:
