@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import BlockBuster
 from hypothesis import settings
+
+from fetcher.transport.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,3 +39,9 @@ def _no_blocking() -> Iterator[None]:
         yield
     finally:
         guard.deactivate()
+
+
+@pytest.fixture
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between attempts it waits milliseconds; the length of the waits is tested where it is decided."""
+    monkeypatch.setattr("fetcher.client.RetryPolicy", partial(RetryPolicy, first_wait=0.002))

@@ -63,7 +63,7 @@ from fetcher import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.usefixtures("_no_blocking")
+pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 
 NAME = wheel_filename()
 WHEEL = make_wheel(size=300_000, method=zipfile.ZIP_STORED)

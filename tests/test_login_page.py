@@ -25,7 +25,7 @@ from fetcher import ContentError, Fetcher, Index, LoginPage, MissingCredentials
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-pytestmark = pytest.mark.usefixtures("_no_blocking")
+pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 
 NAME = wheel_filename()
 SECRET = basic("user", "password")

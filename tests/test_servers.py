@@ -89,7 +89,7 @@ if TYPE_CHECKING:
 
     from fetcher import File
 
-pytestmark = pytest.mark.usefixtures("_no_blocking")
+pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 
 NAME = wheel_filename()
 SECRET = basic("user", "password")
