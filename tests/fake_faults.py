@@ -65,7 +65,7 @@ class LoginPage:
 class RedirectTo:
     """To `base`, a URL or a path, with the last segment of the requested path appended.
 
-    GitLab's 302 to pypi.org (uv 7359), Google's download endpoint (poetry 9030), GitHub-like CDNs.
+    GitLab's 302 to the public index (uv 7359), Google's download endpoint (poetry 9030), GitHub-like CDNs.
     """
 
     base: str

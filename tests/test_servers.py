@@ -26,6 +26,7 @@ from fake_faults import (
     Fault,
     FirstWholeThenRanges,
     Gzip,
+    HangUp,
     HeadLies,
     IgnoreRanges,
     LoginPage as LoginPageFault,
@@ -34,6 +35,8 @@ from fake_faults import (
     Only,
     PartialAs200,
     Presigned,
+    RedirectChain,
+    RedirectLoop,
     RedirectTo,
     SignedOnly,
     Stating,
@@ -60,6 +63,7 @@ from wire_checks import (
 
 from fetcher import (
     AuthError,
+    BadPage,
     BadReply,
     BadZip,
     Basic,
@@ -76,6 +80,7 @@ from fetcher import (
     Metadata,
     MissingCredentials,
     NotFound,
+    StatusError,
     TransportError,
     Truncated,
     Unauthorized,
@@ -1121,6 +1126,71 @@ async def test_zip_confusion_is_not_stored_when_nothing_vouches_for_it(row: str,
         outcome = await observe(fetcher.download(await find(fetcher), dest), index)
     assert isinstance(outcome.error, ContentError)
     assert left_in(dest) == []
+
+
+# --- index pages of any server -----------------------------------------------------------------------------------
+
+PAGES_THAT_COME: dict[str, tuple[Fault, ...]] = {
+    "503-once": (Status(503, times=1, headers={"Retry-After": "0"}),),
+    "cut-once": (Cut(40, times=1),),
+    "no-answer-once": (HangUp(times=1),),
+    "redirected": (RedirectChain(2),),
+    "gzip": (Gzip(200),),
+    "gzip-chunked": (Gzip(200, "lost"),),
+    "chunked": (NoContentLength(),),
+    "until-close": (NoContentLength("close"),),
+    "no-content-type": (ContentType(None),),
+    "as-plain-text": (ContentType("text/plain"),),
+    "as-octet-stream": (ContentType("application/octet-stream"),),
+}
+
+
+@page_formats
+@pytest.mark.parametrize("row", PAGES_THAT_COME)
+async def test_page_that_comes_in_the_end(row: str, page_format: PageFormat) -> None:
+    faults = {"/simple/*": PAGES_THAT_COME[row]}
+    async with (
+        FakeIndex(wheels={NAME: wheel_of("small")}, page_format=page_format, faults=faults) as index,
+        corp(index) as fetcher,
+    ):
+        outcome = await observe(fetcher.project("demo"), index)
+    (file,) = outcome.done.files
+    assert (file.filename, file.url) == (NAME, f"{index.files_url}/{NAME}")
+    assert file.sha256 == hashlib.sha256(wheel_of("small")).hexdigest()
+    assert file.listed_by is not None
+    assert file.listed_by.name == "corp"
+    assert outcome.requests <= 3
+
+
+PAGES_THAT_FAIL: dict[str, tuple[tuple[Fault, ...], tuple[type[FetcherError], ...]]] = {
+    "503": ((Status(503, headers={"Retry-After": "0"}),), (StatusError,)),
+    "404": ((Status(404),), (NotFound,)),
+    "410": ((Status(410),), (NotFound,)),
+    "401": ((Status(401),), (Unauthorized,)),
+    "403": ((Status(403),), (Forbidden,)),
+    "cut": ((Cut(40),), (TransportError,)),
+    "cut-chunked": ((NoContentLength(), Cut(40)), (TransportError,)),
+    "cut-until-close": ((NoContentLength("close"), Cut(60)), (BadPage, TransportError)),
+    "json-error-as-200": ((Status(200, body="json"),), (BadPage,)),
+    "xml-error-as-200": ((Status(200, body="xml"),), (BadPage,)),
+    "empty-200": ((Status(200, body="empty"),), (BadPage,)),
+    "redirect-loop": ((RedirectLoop(),), (TransportError,)),
+    "api-version-2": ((ChangedFile(b'{"meta": {"api-version": "2.0"}, "name": "demo", "files": []}', 0),), (BadPage,)),
+    "a-wheel": ((ChangedFile(make_wheel(), 0),), (BadPage, ContentError)),
+}
+
+
+@pytest.mark.parametrize("row", PAGES_THAT_FAIL)
+async def test_page_that_fails_is_one_typed_error(row: str) -> None:
+    faults, errors = PAGES_THAT_FAIL[row]
+    async with (
+        FakeIndex(wheels={NAME: wheel_of("small")}, faults={"/simple/*": faults}) as index,
+        corp(index, retries=1) as fetcher,
+    ):
+        outcome = await observe(fetcher.project("demo"), index)
+    assert isinstance(outcome.error, errors), repr(outcome.error or outcome.value)
+    assert str(outcome.error).isprintable()
+    assert outcome.requests <= 11
 
 
 # --- credentials that are refused, of any kind -------------------------------------------------------------------
