@@ -36,6 +36,7 @@ from fetcher.transport.reply import (
     Whole,
     decide_reaction,
 )
+from fetcher.transport.session import REST_WORTH_READING
 from fetcher.transport.transport import SEGMENT_BUFFER, Answer, Meter, Request, Transport
 from fetcher.wheel.plan import UNKNOWN_TAIL, NotZip, known_tail, may_lead_on, plan_metadata
 
@@ -147,11 +148,11 @@ class RangeReading:
                 case Whole():
                     return await read_body(answer, "stream", self._file, self._meter, self._shelf)
                 case Untrusted():
-                    answer.response.abandon()
-                    on_its_way = min(answer.reply.content_length or len(wanted), SEGMENT_BUFFER)
-                    self._meter.rejected += max(0, on_its_way - answer.response.transferred)
+                    self._turn_down(answer, len(wanted))
                     return reaction
                 case _:
+                    if (answer.reply.content_length or 0) > REST_WORTH_READING:
+                        self._turn_down(answer, 0)
                     self._url = answer.reply.url
                     return reaction
 
@@ -164,6 +165,12 @@ class RangeReading:
             handled=refusals | {UNSATISFIABLE} | (EXPIRED if redirected else frozenset()),
         )
         return await self._transport.ask(request, consume, self._meter)
+
+    def _turn_down(self, answer: Answer, expected: int) -> None:
+        """Read nothing of the body; what may be on its way of it counts all the same."""
+        answer.response.abandon()
+        on_its_way = min(answer.reply.content_length or expected, SEGMENT_BUFFER)
+        self._meter.rejected += max(0, on_its_way - answer.response.transferred)
 
     async def _take_piece(self, answer: Answer, told: Partial) -> Piece | Untrusted:
         """Read the segment that the answer brings; its bytes are looked at if they are the file's first."""

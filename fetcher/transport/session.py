@@ -41,7 +41,7 @@ from fetcher.errors import (
 from fetcher.transport.reply import Reply
 from fetcher.version import __version__
 
-__all__ = ["Response", "Session", "Timeouts"]
+__all__ = ["REST_WORTH_READING", "Response", "Session", "Timeouts"]
 
 # On the plain asyncio loop a larger buffer means fewer, larger chunks; measured best around 1 MiB.
 READ_BUFFER = 1 << 20
