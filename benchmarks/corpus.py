@@ -1,0 +1,147 @@
+"""The wheels that are benchmarked, and the Simple index that is laid out of them.
+
+Real ones come from the folders given with `--corpus`: every wheel below a folder, and every wheel that the pages of a
+Simple index on disk link to (their links may lead out of the folder).  Without a folder a corpus is generated: as many
+wheels as asked for, their sizes spread as those of real ones, the same ones each time.
+"""
+
+import hashlib
+import html
+import json
+import random
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from packaging.tags import sys_tags
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
+from fetcher.index.pages import parse_page
+from fetcher.index.urls import parse_url
+
+# What a real corpus holds in this many projects: a median of some 100 KB, a mean of 4 MB, a largest of 500 MB.
+MEDIAN_SIZE = 100_000
+SPREAD = 2.2
+LARGEST = 50_000_000
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, order=True)
+class Wheel:
+    """One wheel on disk."""
+
+    project: str
+    version: Version
+    path: Path = field(compare=False)
+
+    @cached_property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.path.stat().st_size
+
+    @cached_property
+    def sha256(self) -> str:
+        """Its digest, in lower-case hex."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def pin(self) -> str:
+        """The requirement that names it."""
+        return f"{self.project}=={self.version}"
+
+    @cached_property
+    def metadata(self) -> bytes:
+        """Its METADATA."""
+        with zipfile.ZipFile(self.path) as archive:
+            entry = next(
+                name for name in archive.namelist() if name.count("/") == 1 and name.endswith("-info/METADATA")
+            )
+            return archive.read(entry)
+
+
+def find_wheels(folders: Iterable[Path]) -> list[Wheel]:
+    """Return the newest wheel of each project that this interpreter can install, sorted by project."""
+    newest: dict[str, Wheel] = {}
+    tags = frozenset(sys_tags())
+    for path in _wheel_files(folders):
+        try:
+            project, version, _, own_tags = parse_wheel_filename(path.name)
+        except InvalidWheelFilename:
+            continue  # an old or odd name, which installers skip too
+        wheel = Wheel(project, version, path)
+        if tags & own_tags and (project not in newest or newest[project] < wheel):
+            newest[project] = wheel
+    return sorted(newest.values())
+
+
+def _wheel_files(folders: Iterable[Path]) -> Iterator[Path]:
+    for folder in folders:
+        yield from sorted(folder.rglob("*.whl"))
+        for page in sorted(folder.glob("*/index.html")):
+            # A link is resolved as on any server whose document root is that of the disk.
+            listed = parse_page(
+                page.read_bytes(), url=f"http://localhost{page.resolve().as_posix()}", name=page.parent.name
+            ).files
+            paths = (Path(parse_url(file.url).path) for file in listed if file.is_wheel)
+            yield from (path for path in paths if path.is_file())
+
+
+def generate_wheels(folder: Path, count: int) -> list[Wheel]:
+    """Make that many wheels in a folder and return them; a second call makes the same ones."""
+    chance = random.Random(count)
+    sizes = [min(LARGEST, int(MEDIAN_SIZE * chance.lognormvariate(0, SPREAD))) for _ in range(count)]
+    return [make_wheel(folder, f"project-{number}", size) for number, size in enumerate(sizes)]
+
+
+def make_wheel(folder: Path, project: str, size: int) -> Wheel:
+    """Make one wheel of about that many bytes, METADATA last but one as builders write it."""
+    name = project.replace("-", "_")
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    chance = random.Random(project)
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        with archive.open(f"{name}/data.bin", "w", force_zip64=size > 1 << 31) as data:
+            for start in range(0, size, MIB):
+                data.write(chance.randbytes(min(MIB, size - start)))
+        text = f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n\n{chance.randbytes(4000).hex()}\n"
+        archive.writestr(f"{name}-1.0.dist-info/METADATA", text, zipfile.ZIP_DEFLATED)
+        archive.writestr(f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{name}-1.0.dist-info/RECORD", f"{name}/data.bin,,\n")
+    return Wheel(canonicalize_name(project), Version("1.0"), path)
+
+
+def lay_out(wheels: Iterable[Wheel], root: Path) -> None:
+    """Write `root/simple/<project>/index.json` and `index.html`; the files are links in `root/files/`.
+
+    JSON (PEP 691) tells sizes and digests (PEP 700), HTML (PEP 503) digests only, as those of public indexes do.
+    """
+    files = root / "files"
+    files.mkdir(parents=True)
+    for wheel in wheels:
+        (files / wheel.path.name).symlink_to(wheel.path.resolve())
+        page = root / "simple" / wheel.project
+        page.mkdir(parents=True)
+        (page / "index.json").write_text(_json_page(wheel), encoding="utf-8")
+        (page / "index.html").write_text(_html_page(wheel), encoding="utf-8")
+
+
+def _json_page(wheel: Wheel) -> str:
+    file = {
+        "filename": wheel.path.name,
+        "url": f"../../files/{wheel.path.name}",
+        "hashes": {"sha256": wheel.sha256},
+        "size": wheel.size,
+        "upload-time": "2025-01-02T03:04:05.678901Z",
+        "yanked": False,
+    }
+    meta = {"api-version": "1.1"}
+    return json.dumps({"meta": meta, "name": wheel.project, "versions": [str(wheel.version)], "files": [file]})
+
+
+def _html_page(wheel: Wheel) -> str:
+    name = html.escape(wheel.path.name)
+    return f'<!DOCTYPE html><html><body>\n<a href="../../files/{name}#sha256={wheel.sha256}">{name}</a>\n</body></html>'
