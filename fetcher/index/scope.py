@@ -15,6 +15,7 @@ Rules:
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, get_args
 
 from yarl import URL
@@ -50,20 +51,21 @@ class Index:
     userinfo: Userinfo | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        label = self.name or redact(self.url)  # not `self.label`, which would keep what `url` is now
         if self.authenticate not in get_args(Policy):
-            raise ConfigError(f"index {self.label}: authenticate is {self.authenticate!r}, not auto, always or never")
-        url, userinfo = split_userinfo(_parse(self.url, self.label))
+            raise ConfigError(f"index {label}: authenticate is {self.authenticate!r}, not auto, always or never")
+        url, userinfo = split_userinfo(_parse(self.url, label))
         object.__setattr__(self, "url", str(url.with_query(None)).rstrip("/"))
         object.__setattr__(self, "userinfo", userinfo)
-        roots = (split_userinfo(_parse(root, self.label))[0] for root in self.roots)
+        roots = (split_userinfo(_parse(root, label))[0] for root in self.roots)
         object.__setattr__(self, "roots", tuple(str(root.with_query(None)).rstrip("/") for root in roots))
 
-    @property
+    @cached_property
     def label(self) -> str:
         """What the index is called in sentences: its name, else its URL."""
         return self.name or redact(self.url)
 
-    @property
+    @cached_property
     def root(self) -> str:
         """The URL below which its credentials apply (rule 1)."""
         url = parse_url(self.url)

@@ -53,6 +53,8 @@ _SECRET_KEY = re.compile(
     r"token|secret|passw|credential|signature|policy|api[-_]?key|access[-_]?key|accessid|auth|^(sig|key|code|jwt|pat|se|sp|sv)$",
     re.IGNORECASE,
 )
+# Most URLs: there is no place in them where anything could hide.
+_PLAIN = re.compile(r"https?://[a-z0-9.:-]+(?:/[A-Za-z0-9/._~+-]*)?")
 _INNER_KEY = re.compile(r"[?&;]([^=&;?]+)=")
 _QUERY_TEXT = re.compile(r"\?\S*")
 
@@ -153,6 +155,8 @@ def redact(text: str | URL) -> str:
     Text that is no URL may have been meant as one, so of that nothing before the last `@` is shown.
     """
     text = str(text)
+    if _PLAIN.fullmatch(text):
+        return text
     try:
         url = URL(text)
         bare, userinfo = split_userinfo(url)

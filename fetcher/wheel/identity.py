@@ -9,6 +9,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from packaging.utils import InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
@@ -19,8 +20,8 @@ from fetcher.wheel.records import shown
 __all__ = ["Identity", "check_identity", "identify"]
 
 _DIST_INFO = ".dist-info"
-_LINE = re.compile(rb"([^\r\n]*)(?:\r\n?|\n|\Z)")
-_HEADER = re.compile(rb"([!-9;-~]*):")  # a header without a name is passed over
+# The header part: headers (one without a name is passed over) and folded lines, up to the first line that is neither.
+_HEADERS = re.compile(rb"(?:(?:[!-9;-~]*+:|[ \t])[^\r\n]*+(?:\r\n?|\n|\Z))*+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ def _same_version(text: str, version: Version) -> bool:
         return False
 
 
+@lru_cache(maxsize=1024)  # the plan asks, the walk, and the check of METADATA
 def identify(filename: str) -> Identity:
     """Parse a wheel's file name.  Raises MetadataMissing if it is none: no METADATA could be told to be its own."""
     try:
@@ -81,19 +83,16 @@ def _only(filename: str, fields: dict[bytes, list[list[bytes]]], field: str) -> 
 
 
 def _name_and_version(raw: bytes) -> dict[bytes, list[list[bytes]]]:
-    """Collect the fields Name and Version, each a list of values, each value a list of lines (more than one: folded).
-
-    Lines are taken one by one up to the end of the headers; the description behind them may be long.
-    """
+    """Collect the fields Name and Version, each a list of values, each value a list of lines (more than one: folded)."""
     found: dict[bytes, list[list[bytes]]] = {b"name": [], b"version": []}
     value: list[bytes] = []  # takes a folded line that comes before any header
-    for line in (match[1] for match in _LINE.finditer(raw)):
-        if line.startswith((b" ", b"\t")):
+    headers = _HEADERS.match(raw)
+    for line in headers[0].splitlines() if headers else ():
+        if line[:1] in b" \t":
             value.append(line)
             continue
-        header = _HEADER.match(line)
-        if header is None:
-            break
-        value = [line[header.end() :]]
-        found.get(header[1].lower(), []).append(value)
+        name, _, text = line.partition(b":")
+        value = [text]
+        if name.lower() in found:
+            found[name.lower()].append(value)
     return found

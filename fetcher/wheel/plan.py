@@ -134,9 +134,9 @@ def _talk(identity: Identity, size: int | None, tail: int | None) -> Plan:
     held = yield from _first(size, tail)
     held, end = yield from _end(held)
     held = yield from _from(held, end.start, _SLACK)
-    entries = parse_directory(held.data[end.start - held.start : end.stop - held.start], end)
-    entry = _choose(identity, entries)
-    stop = min((other.offset for other in entries if other.offset > entry.offset), default=end.start)
+    directory = parse_directory(held.data[end.start - held.start : end.stop - held.start], end)
+    entry = directory.entry(_choose(identity, directory.names))
+    stop = min((offset for offset in directory.offsets if offset > entry.offset), default=end.start)
     raw = read_entry(entry, (yield from _bytes_of(held, entry, stop)))
     name, version = check_identity(identity.filename, raw)
     return WheelMetadata(raw, name, version, entry.offset, entry.compressed, entry.size, entry.crc)
@@ -198,19 +198,19 @@ def _bytes_of(held: Piece, entry: Entry, stop: int) -> Generator[Segment | Suffi
     return held.data[entry.offset - held.start : stop - held.start]
 
 
-def _choose(identity: Identity, entries: list[Entry]) -> Entry:
-    """Return the METADATA of the one dist-info directory that is this wheel's."""
-    tops = {entry.name.partition("/")[0] for entry in entries if ".dist-info/" in entry.name}
+def _choose(identity: Identity, names: list[str]) -> int:
+    """Return the number of the METADATA of the one dist-info directory that is this wheel's."""
+    tops = {name.partition("/")[0] for name in names if ".dist-info/" in name}
     own = sorted(top for top in tops if identity.owns(top))
     if len(own) > 1:
         raise Malformed(f"it has {len(own)} dist-info directories: {_some(own)}")
     if not own:
         others = sorted(top for top in tops if top.endswith(".dist-info"))
         raise MetadataMissing(identity.filename, f"no dist-info directory is of its name and version ({_some(others)})")
-    for entry in entries:
-        if entry.name == f"{own[0]}/METADATA":
-            return entry
-    raise MetadataMissing(identity.filename, f"{shown(own[0])} holds no METADATA")
+    wanted = f"{own[0]}/METADATA"
+    if wanted not in names:
+        raise MetadataMissing(identity.filename, f"{shown(own[0])} holds no METADATA")
+    return names.index(wanted)
 
 
 def _some(names: list[str]) -> str:

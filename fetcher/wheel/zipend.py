@@ -22,7 +22,7 @@ import re
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import add, sub
 from typing import NamedTuple
 
 from fetcher.segments import Piece
@@ -45,10 +45,10 @@ __all__ = [
     "MAX_DIRECTORY",
     "MAX_ENTRIES",
     "MAX_GAP",
+    "Directory",
     "End",
     "Entry",
     "NoEnd",
-    "check_directory",
     "find_end",
     "parse_directory",
 ]
@@ -80,7 +80,14 @@ _ENTRY = struct.Struct("<4s4xHH4xIIIHHHH6xI")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # Absolute, drive, backslash; an empty, `.` or `..` segment (a last empty one marks a directory).
 _UNSAFE = re.compile(r"\A(?:/|[A-Za-z]:|\Z)|\\|//|(?:\A|/)\.\.?(?:/|\Z)")
-_SUSPECT = ("\\", ":", "//", "/.", "\n/", "\n.", "\n\n")  # what stands in any of these, one name a line
+_ORDINARY = frozenset(map(chr, range(0x20, 0x7F))) - {"\\", ":"}
+# What a byte of a name is: the end of a segment, a dot, ordinary, or odd.
+_ODD = b"!"
+_CLASSES = bytes(
+    ord("/") if byte in b"/\n" else byte if byte == ord(".") else ord("x") if chr(byte) in _ORDINARY else ord(_ODD)
+    for byte in range(256)
+)
+_SUSPECT = (_ODD, b"//", b"/./", b"/../")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,67 +202,121 @@ def _check_geometry(size: int, start: int, stop: int, entries: int) -> None:
 # ----------------------------------------------------------------------------------------------------------- directory
 
 
-def parse_directory(data: bytes, end: End) -> list[Entry]:
-    """Parse the central directory, whose bytes are `data`, into entries in the directory's order.
+class Directory:
+    """A central directory, column by column: `names`, and the `offsets` of their local headers, in its order.
 
-    Raises Malformed, also for what `check_directory` refuses.
+    An object for each of 15,000 entries would cost several times as much as all checks together; the one that is
+    wanted is parsed again.
     """
-    entries: list[Entry] = []
-    at = 0
-    for number in range(end.entries):
-        entry, at = _entry_at(data, at, number)
-        entries.append(entry)
-    if at != len(data):
-        raise Malformed(f"{len(data) - at} bytes of the central directory belong to none of its {end.entries} entries")
-    check_directory(entries, end)
-    return entries
+
+    def __init__(self, data: bytes) -> None:
+        self.names: list[str] = []
+        self.offsets: list[int] = []
+        self._data = data
+        self._places: list[int] = []
+        self._raw_names: list[bytes] = []
+        self._compressed: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def entry(self, number: int) -> Entry:
+        """Return all that is said of one entry."""
+        at = self._places[number]
+        _, flags, method, crc, compressed, size, name_length, extra_length, _, disk, offset = _ENTRY.unpack_from(
+            self._data, at
+        )
+        start = at + _ENTRY.size
+        extra = self._data[start + name_length : start + name_length + extra_length]
+        if MARK32 in (compressed, size, offset) or disk:
+            compressed, size, offset = _resolve_marks(compressed, size, offset, disk, extra)
+        return Entry(self.names[number], flags, method, crc, compressed, size, offset, self._raw_names[number])
+
+    def split(self, entries: int) -> None:
+        """Split the bytes into so many entries, and nothing else.  Raises Malformed.
+
+        Nothing here makes a container for an entry: those would set off the garbage collector.
+        """
+        data, total, unpack, fixed = self._data, len(self._data), _ENTRY.unpack_from, _ENTRY.size
+        places, names, compressed_sizes, offsets = self._places, self._raw_names, self._compressed, self.offsets
+        at = all_flags = extras = 0
+        for number in range(entries):
+            start = at + fixed
+            if start > total:
+                raise Malformed(f"the central directory ends before its entry {number}")
+            (signature, flags, _, _, compressed, size, name_length, extra_length, comment_length, disk, offset) = (
+                unpack(data, at)
+            )
+            if signature != CENTRAL:
+                raise Malformed(f"entry {number} of the central directory has no signature")
+            places.append(at)
+            stop = start + name_length
+            at = stop + extra_length + comment_length
+            if at > total:
+                raise Malformed(f"entry {number} reaches beyond the central directory")
+            if disk or compressed == MARK32 or size == MARK32 or offset == MARK32:
+                extra = data[stop : stop + extra_length]
+                compressed, _, offset = _resolve_marks(compressed, size, offset, disk, extra)
+            names.append(data[start:stop])
+            compressed_sizes.append(compressed)
+            offsets.append(offset)
+            all_flags |= flags
+            extras += extra_length
+        if at != total:
+            raise Malformed(f"{total - at} bytes of the central directory belong to none of its {entries} entries")
+        self._decode_names(plain=not extras)
+        if all_flags & UNREADABLE:
+            for number in range(entries):
+                refuse_unreadable(self.entry(number).flags, self.names[number])
+
+    def _decode_names(self, *, plain: bool) -> None:
+        """Decode the names, plain ASCII all at once; an extra field may hold a second name."""
+        lines = b"\n".join(self._raw_names)
+        if plain and lines.isascii() and lines.count(b"\n") == len(self._raw_names) - 1:
+            self.names = lines.decode("ascii").split("\n")
+            return
+        for at, name in zip(self._places, self._raw_names, strict=True):
+            _, flags, *_, extra_length, _, _, _ = _ENTRY.unpack_from(self._data, at)
+            extra_start = at + _ENTRY.size + len(name)
+            self.names.append(decode_name(name, flags, self._data[extra_start : extra_start + extra_length]))
+
+    def check(self, end: int) -> None:
+        """Raise Malformed for ambiguous or unsafe names, and for entries that do not fill the file up to `end`."""
+        _check_names(self.names, self._raw_names)
+        order = sorted(range(len(self)), key=self.offsets.__getitem__)
+        starts = [*map(self.offsets.__getitem__, order), end]
+        if starts[0]:
+            raise Malformed(f"{starts[0]} bytes stand before its first entry")
+        own = list(map(add, map(len, self._raw_names), self._compressed))
+        gaps = list(map(sub, map(sub, starts[1:], starts), map(own.__getitem__, order)))
+        if gaps and not LOCAL_SIZE <= min(gaps) <= max(gaps) <= LOCAL_SIZE + MAX_GAP:
+            for number, gap in zip(order, gaps, strict=True):
+                _refuse_gap(self.names[number], gap - LOCAL_SIZE)
 
 
-def _entry_at(data: bytes, at: int, number: int) -> tuple[Entry, int]:
-    """Parse the entry at `at`, the `number`-th (from 0); return with it where the next begins."""
-    name_start = at + _ENTRY.size
-    if name_start > len(data):
-        raise Malformed(f"the central directory ends before its entry {number}")
-    (signature, flags, method, crc, compressed, size, name_length, extra_length, comment_length, disk, offset) = (
-        _ENTRY.unpack_from(data, at)
-    )
-    if signature != CENTRAL:
-        raise Malformed(f"entry {number} of the central directory has no signature")
-    name_stop = name_start + name_length
-    extra_stop = name_stop + extra_length
-    stop = extra_stop + comment_length
-    if stop > len(data):
-        raise Malformed(f"entry {number} reaches beyond the central directory")
-    raw_name = data[name_start:name_stop]
-    extra = data[name_stop:extra_stop]
-    name = decode_name(raw_name, flags, extra) if extra or not raw_name.isascii() else raw_name.decode("ascii")
-    entry = Entry(name, flags, method, crc, compressed, size, offset, raw_name)
-    if disk or compressed == MARK32 or size == MARK32 or offset == MARK32:
-        entry = _with_zip64(entry, disk, extra)
-    return entry, stop
+def parse_directory(data: bytes, end: End) -> Directory:
+    """Parse and check the central directory, whose bytes are `data`.
+
+    Raises Malformed for one that is damaged, and for entries that are unreadable, ambiguous or unsafe by name, or
+    overlap, or leave bytes out.
+    """
+    directory = Directory(data)
+    directory.split(end.entries)
+    directory.check(end.start)
+    return directory
 
 
-def _with_zip64(entry: Entry, disk: int, extra: bytes) -> Entry:
-    """Replace the marked fields by those of the zip64 extra field, which has only the marked ones, in this order."""
-    marks = [value == MARK32 for value in (entry.size, entry.compressed, entry.offset)]
+def _resolve_marks(compressed: int, size: int, offset: int, disk: int, extra: bytes) -> tuple[int, int, int]:
+    """Replace the marked values by those of the zip64 extra field, which has only the marked ones, in this order."""
+    marks = [value == MARK32 for value in (size, compressed, offset)]
     layout = "Q" * sum(marks) + "I" * (disk == MARK16)
     values = iter(zip64_values(extra, layout) if layout else ())
     size, compressed, offset = (
-        next(values) if marked else value
-        for marked, value in zip(marks, (entry.size, entry.compressed, entry.offset), strict=True)
+        next(values) if marked else value for marked, value in zip(marks, (size, compressed, offset), strict=True)
     )
     if next(values, disk):
         raise Malformed("it is one part of an archive on several disks")
-    return entry._replace(size=size, compressed=compressed, offset=offset)
-
-
-def check_directory(entries: list[Entry], end: End) -> None:
-    """Raise Malformed for entries that are unreadable, ambiguous or unsafe by name, or overlap, or leave bytes out."""
-    for entry in entries:
-        if entry.flags & UNREADABLE:
-            refuse_unreadable(entry.flags, entry.name)
-    _check_names([entry.name for entry in entries], [entry.raw_name for entry in entries])
-    _check_layout(sorted(entries, key=attrgetter("offset")), end)
+    return compressed, size, offset
 
 
 def _check_names(names: list[str], raw_names: list[bytes]) -> None:
@@ -263,11 +324,13 @@ def _check_names(names: list[str], raw_names: list[bytes]) -> None:
         seen: Counter[str | bytes] = Counter(names) + Counter(raw_names)
         twice = next(pair for pair in zip(names, raw_names, strict=True) if seen[pair[0]] > 1 or seen[pair[1]] > 1)
         raise Malformed(f"it has two entries named {shown(twice[0])}")
-    # All names at once, by plain searches that only a suspect gets past: ten times as fast as the expressions.
-    if not "".join(names).isprintable():
-        _refuse(names, _UNPRINTABLE, "has unprintable characters")
+    # All names at once: ten times as fast as the expressions, which only a suspect gets to see.
     lines = "\n".join(["", *names, ""])
-    if any(sign in lines for sign in _SUSPECT):
+    plain = lines.isascii() and lines.count("\n") == len(names) + 1
+    # A directory's name ends with its slash.
+    classes = lines.encode().replace(b"/\n", b"\n").translate(_CLASSES) if plain else _ODD
+    if any(sign in classes for sign in _SUSPECT):
+        _refuse(names, _UNPRINTABLE, "has unprintable characters")
         _refuse(names, _UNSAFE, "is no plain relative path")
 
 
@@ -277,13 +340,8 @@ def _refuse(names: list[str], pattern: re.Pattern[str], why: str) -> None:
             raise Malformed(f"the name {shown(name)} {why}")
 
 
-def _check_layout(ordered: list[Entry], end: End) -> None:
-    starts = [entry.offset for entry in ordered] + [end.start]
-    if starts[0]:
-        raise Malformed(f"{starts[0]} bytes stand before its first entry")
-    for entry, stop in zip(ordered, starts[1:], strict=True):
-        gap = stop - entry.offset - LOCAL_SIZE - len(entry.raw_name) - entry.compressed
-        if gap < 0:
-            raise Malformed(f"the entry {shown(entry.name)} overlaps what follows it")
-        if gap > MAX_GAP:
-            raise Malformed(f"after the entry {shown(entry.name)} come {gap} bytes that belong to no entry")
+def _refuse_gap(name: str, gap: int) -> None:
+    if gap < 0:
+        raise Malformed(f"the entry {shown(name)} overlaps what follows it")
+    if gap > MAX_GAP:
+        raise Malformed(f"after the entry {shown(name)} come {gap} bytes that belong to no entry")
