@@ -52,9 +52,9 @@ class Fetcher:
     """The front door: pages, METADATA and files of the declared indexes.
 
     `indexes` are asked in order, those with `default` last; none declared means PyPI.  `credentials` are the caller's,
-    by index name.  `concurrency` bounds the requests under way at once, 32 of them to one host; `retries` the further
-    attempts after a transient failure; `timeout` the seconds without a connection or a byte.  `environ` is asked for
-    `FETCHER_INDEX_<NAME>_…`, `UV_INDEX_<NAME>_…` and `NETRC`.
+    by index name.  `concurrency` bounds the requests under way at once; a host gets as many as it answers quickly.
+    `retries` are the further attempts after a transient failure; `timeout` the seconds without a connection or a byte.
+    `environ` is asked for `FETCHER_INDEX_<NAME>_…`, `UV_INDEX_<NAME>_…` and `NETRC`.
 
     Use it as an async context manager, under asyncio.  Raises ConfigError for names declared twice and credentials for
     an index that is not declared.
@@ -65,7 +65,7 @@ class Fetcher:
         indexes: Iterable[Index | str] = (),
         *,
         credentials: Mapping[str, Credentials] | None = None,
-        concurrency: int = 64,
+        concurrency: int = 100,
         retries: int = 3,
         timeout: float = 30.0,
         environ: Mapping[str, str] = os.environ,

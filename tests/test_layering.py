@@ -26,7 +26,17 @@ LAYERS = (
 )
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms} | {"__init__": 1}
 
-PURE = ("segments", "errors", "digest", "index", "auth.credentials", "wheel", "transport.reply", "transport.retry")
+PURE = (
+    "segments",
+    "errors",
+    "digest",
+    "index",
+    "auth.credentials",
+    "wheel",
+    "transport.limit",
+    "transport.reply",
+    "transport.retry",
+)
 NOT_PURE = ("index.config",)
 IMPURE = {"aiohttp", "anyio", "asyncio", "os", "pathlib", "socket", "time", "random", "logging"}
 

@@ -59,7 +59,7 @@ _OPTIONS = [
         help="A file with [[index]] tables, as uv.toml has them.",
     ),
     click.option("--no-config", is_flag=True, help="Read no configuration file."),
-    click.option("--concurrency", type=click.IntRange(1), default=64, show_default=True, help="Requests at once."),
+    click.option("--concurrency", type=click.IntRange(1), default=100, show_default=True, help="Requests at once."),
     click.option(
         "--retries", type=click.IntRange(0), default=3, show_default=True, help="Attempts after a transient failure."
     ),

@@ -138,7 +138,8 @@ def _demand(file: File, hashes: frozenset[tuple[str, str]]) -> File:
 
 
 def _read_file(path: Path, requested: Requested, opened: tuple[Path, ...]) -> None:
-    if path.resolve() in opened:
+    resolved = path.resolve()
+    if resolved in opened:
         raise ConfigError(f"{path} includes itself")
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -147,7 +148,7 @@ def _read_file(path: Path, requested: Requested, opened: tuple[Path, ...]) -> No
         raise ConfigError(f"cannot read {path}: {reason}") from None
     for number, line in _logical_lines(text):
         try:
-            _read_line(line, path, requested, (*opened, path.resolve()))
+            _read_line(line, path, requested, (*opened, resolved))
         except ConfigError as error:
             raise ConfigError(f"{path}, line {number}: {error}") from None
 

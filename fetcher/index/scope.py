@@ -74,6 +74,11 @@ class Index:
             return str(url.with_path("/" + "/".join(segments[:-1]), encoded=True)).rstrip("/")
         return self.url
 
+    @cached_property
+    def realm(self) -> Realm:
+        """The realm of its URL."""
+        return realm_of(parse_url(self.url))
+
     def page_url(self, normalized_name: str) -> str:
         """Return the URL of a project's page; the trailing slash spares a redirect (PEP 503)."""
         return f"{self.url}/{normalized_name}/"
@@ -121,6 +126,6 @@ class Scopes:
                 scope = table.get(segments[:length])
                 if scope is not None:
                     return scope
-        if listed_by is not None and realm_of(parse_url(listed_by.url)) == realm:
+        if listed_by is not None and listed_by.realm == realm:
             return Scope(listed_by, "listed", str(realm))
         return None

@@ -141,7 +141,7 @@ def join(base: URL, reference: str) -> URL:
 
 def is_signed(url: URL) -> bool:
     """Say whether the URL carries its own permission, so that an Authorization header would spoil it."""
-    return any(key.lower() in _SIGNATURE_KEYS for key in url.query)
+    return bool(url.raw_query_string) and any(key.lower() in _SIGNATURE_KEYS for key in url.query)
 
 
 def file_name(url: URL) -> str:

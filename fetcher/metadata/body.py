@@ -73,15 +73,17 @@ async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: S
 
 async def _stream(answer: Answer, head: bytes, file: File, spool: Spool) -> Found | WheelMetadata:
     """Walk the body as it comes; stop at METADATA if much of it is left, else let the directory decide."""
-    walk, digest = Walk(file.filename), Digest(file.hashes)
+    digest = Digest(file.hashes)
     size = answer.reply.body_size or file.size
+    # One that will be read to its end whatever is found on the way is not walked.
+    walk = Walk(file.filename) if size is None or size > REST else None
     chunk = head
     while chunk:
         digest.update(chunk)
         if file.size is not None and digest.size > file.size:
             raise BadReply(answer.reply.url, f"more than the {file.size} bytes that the index names")
         await spool.write(chunk)
-        found = await _walk_on(walk, chunk)
+        found = await _walk_on(walk, chunk) if walk is not None else None
         if isinstance(found, Found) and (size is None or size - digest.size > REST):
             answer.response.abandon()
             return found

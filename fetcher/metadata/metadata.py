@@ -13,8 +13,7 @@ does; an honest one costs at most three.
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-
-import packaging.metadata
+from typing import TYPE_CHECKING
 
 from fetcher.errors import MetadataMissing
 from fetcher.index.files import File
@@ -25,6 +24,9 @@ from fetcher.metadata.sidecar import read_sidecar
 from fetcher.spool import Shelf
 from fetcher.transport.transport import Meter, Transport
 from fetcher.wheel.identity import check_identity
+
+if TYPE_CHECKING:
+    import packaging.metadata
 
 __all__ = ["How", "Metadata", "read_metadata"]
 
@@ -52,8 +54,11 @@ class Metadata:
     verified: bool
 
     @cached_property
-    def parsed(self) -> packaging.metadata.Metadata:
+    def parsed(self) -> "packaging.metadata.Metadata":
         """The fields; invalid ones raise `packaging.metadata.InvalidMetadata` when they are looked at."""
+        # Imported here: it takes a tenth of the time that this library needs to start, and not everybody parses.
+        import packaging.metadata
+
         return packaging.metadata.Metadata.from_email(self.raw, validate=False)
 
     @property

@@ -1,10 +1,12 @@
 """What was learned of each host in this run: its limit, its pause, and the form of range it understands."""
 
 from dataclasses import dataclass, field
+from time import monotonic
 
 from anyio import CapacityLimiter, Event, move_on_after
 
 from fetcher.index.urls import Realm
+from fetcher.transport.limit import Limit
 
 __all__ = ["Host", "Hosts"]
 
@@ -15,20 +17,38 @@ PATIENCE = 1.0
 
 @dataclass
 class Host:
-    """One host.
+    """One host; `limiter` has as many places as `limit` says.
 
     `cool_until` is a monotonic time in seconds before which nothing is sent there.  The two refusals are set only when
     the same file was then had in another form, so that one file's fault is not held against its host; a later 206
     heals `refuses_ranges`.
     """
 
-    limiter: CapacityLimiter
+    limit: Limit
+    limiter: CapacityLimiter = field(init=False)
     cool_until: float = 0.0
     refuses_suffix: bool = False
     refuses_ranges: bool = False
     _knows_ranges: bool = False
     # Set once something has come; None as long as nobody has asked.
     _heard: Event | None = None
+
+    def __post_init__(self) -> None:
+        self.limiter = CapacityLimiter(self.limit.now)
+
+    def answered(self, seconds: float) -> None:
+        """Take note of how long an answer took."""
+        self.limit.answered(seconds)
+        self._follow_limit()
+
+    def complained(self, began: float) -> None:
+        """Take note that a request that began then was too much."""
+        self.limit.complained(began, monotonic())
+        self._follow_limit()
+
+    def _follow_limit(self) -> None:
+        if self.limiter.total_tokens != self.limit.now:
+            self.limiter.total_tokens = self.limit.now
 
     def cool_down(self, until: float) -> None:
         """Keep everybody from this host until then; an earlier, longer pause stays."""
@@ -56,14 +76,14 @@ class Host:
 
 @dataclass
 class Hosts:
-    """All hosts of this run, each made at its first use; at most `connections` requests at once to one of them."""
+    """All hosts of this run, each made at its first use; at most `most` requests at once to one of them."""
 
-    connections: int
+    most: int
     _hosts: dict[Realm, Host] = field(default_factory=dict)
 
     def of(self, realm: Realm) -> Host:
         """Return what is known of a realm."""
         host = self._hosts.get(realm)
         if host is None:
-            host = self._hosts[realm] = Host(CapacityLimiter(self.connections))
+            host = self._hosts[realm] = Host(Limit(self.most))
         return host

@@ -14,9 +14,9 @@ Settings that are not aiohttp's own, and why:
 import ssl
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -25,7 +25,7 @@ import async_timeout
 import truststore
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from aiohttp.http_exceptions import ContentEncodingError
-from anyio import Lock, current_time, to_thread
+from anyio import Lock, to_thread
 from yarl import URL
 
 from fetcher.errors import (
@@ -94,8 +94,7 @@ class Session:
             await self._http.close()
             self._http = None
 
-    @asynccontextmanager
-    async def open_(
+    async def get(
         self,
         url: URL,
         headers: Mapping[str, str],
@@ -103,20 +102,14 @@ class Session:
         middleware: ClientMiddlewareType,
         decode: bool,
         buffer: int = READ_BUFFER,
-    ) -> AsyncIterator["Response"]:
-        """Send one GET and yield the response; leaving the block gives the connection back or closes it.
+    ) -> "Response":
+        """Send one GET and return the response, which the caller closes.
 
         Up to twice `buffer` bytes of the body are taken from the wire before anybody reads them.
 
         Raises TransportError for whatever goes wrong on the wire.
         """
-        response = await self._get(url, headers, middleware, decode, buffer)
-        opened = Response(response, str(url), self._timeouts)
-        try:
-            yield opened
-            await opened.read_small_rest()
-        finally:
-            response.close()
+        return Response(await self._get(url, headers, middleware, decode, buffer), str(url), self._timeouts)
 
     async def _get(
         self, url: URL, headers: Mapping[str, str], middleware: ClientMiddlewareType, decode: bool, buffer: int
@@ -165,6 +158,7 @@ class Response:
         self.reply = Reply.of(url, response.status, response.headers)
         self.location = response.headers.get("Location")
         self.received = 0
+        self._response = response
         self._content = response.content
         self._abandoned = False
         self._timeouts = timeouts
@@ -181,12 +175,12 @@ class Response:
 
         Raises Truncated, Disconnected, TimedOut, Stalled, BadReply.  Only time spent waiting counts as a stall.
         """
-        began = current_time()
         failure: FetcherError | None = None
         chunk = b""
         try:
-            async with async_timeout.timeout(self._window_left):
-                chunk = await self._content.readany()
+            chunk = self._content.read_nowait()
+            if not chunk and not self._content.at_eof():
+                chunk = await self._wait_for_some()
         except aiohttp.ClientError as error:
             failure = self._broken(error)
         except TimeoutError:
@@ -195,15 +189,18 @@ class Response:
             failure = _translate(error, self.reply.url, self._timeouts)
         if failure is not None:
             raise failure
-        self._measure(len(chunk), current_time() - began)
         self.received += len(chunk)
-        return chunk
-
-    def _measure(self, count: int, waited: float) -> None:
-        self._window_bytes += count
-        self._window_left -= waited
+        self._window_bytes += len(chunk)
         if self._window_bytes >= self._timeouts.least:
             self._window_bytes, self._window_left = 0, self._timeouts.window
+        return chunk
+
+    async def _wait_for_some(self) -> bytes:
+        began = monotonic()
+        async with async_timeout.timeout(self._window_left):
+            chunk = await self._content.readany()
+        self._window_left -= monotonic() - began
+        return chunk
 
     def _broken(self, error: Exception) -> FetcherError:
         undecodable = isinstance(error.__cause__, ContentEncodingError)
@@ -231,10 +228,18 @@ class Response:
         """Read nothing more of the body: the connection is closed, and what is under way is lost."""
         self._abandoned = True
 
-    async def read_small_rest(self) -> None:
+    async def close(self, *, keep: bool) -> None:
+        """Give the connection back, or close it if the body is not at its end; `keep`: a small rest is read first."""
+        try:
+            if keep:
+                await self._read_small_rest()
+        finally:
+            self._response.close()
+
+    async def _read_small_rest(self) -> None:
         """Read what is left if it is little, so that the connection is given back and not closed."""
         length, left = self.reply.content_length, REST_WORTH_READING
-        if self._abandoned or length is None or length - self.transferred > left:
+        if self._abandoned or self._content.at_eof() or length is None or length - self.transferred > left:
             return
         try:
             async with async_timeout.timeout(REST_PATIENCE):

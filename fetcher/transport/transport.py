@@ -9,20 +9,24 @@ The loop stands around "send and consume the body", because a body can break as 
 """
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+from types import TracebackType
 from typing import TypeVar, assert_never
 
 import anyio
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, WouldBlock
 from yarl import URL
 
 from fetcher.auth.middleware import CHALLENGES, Authenticator, Hop
 from fetcher.errors import (
     BadReply,
     ConfigError,
+    ConnectFailed,
+    Disconnected,
     FetcherError,
     Forbidden,
     InsecureRedirect,
@@ -31,6 +35,7 @@ from fetcher.errors import (
     ServerFailed,
     StatusError,
     Throttled,
+    TimedOut,
     TooManyRedirects,
     Unauthorized,
 )
@@ -52,6 +57,7 @@ MAX_REDIRECTS = 10
 SEGMENT_BUFFER = 64 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PARTIAL = 206
+OVERLOADED = 503
 SUCCESSES = frozenset({200, 203, PARTIAL})
 
 
@@ -94,7 +100,8 @@ class Meter:
     `requests` counts every hop, `bytes` the bodies; `excused` of those bytes belong to challenges, and count against no
     bound; `rejected` more may have been on their way when an answer was turned down by its head.  Bounds, where set:
     `most_requests`, and `size + slack` bytes once the file's `size` is known.  `whole`: the server answers with the
-    whole body, whatever is asked.  `hops` are those of the latest attempt.
+    whole body, whatever is asked.  `hops` are those of the latest attempt; `sent_at` is when its last request was sent,
+    in monotonic seconds.
     """
 
     requests: int = 0
@@ -105,6 +112,7 @@ class Meter:
     slack: int | None = None
     size: int | None = None
     whole: bool = False
+    sent_at: float = 0.0
     hops: list[Hop] = field(default_factory=list)
 
     @property
@@ -147,18 +155,17 @@ class Transport:
         session: Session,
         auth: Authenticator,
         *,
-        concurrency: int = 64,
-        connections_per_host: int = 32,
+        concurrency: int = 100,
         retry: RetryPolicy | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        if concurrency < 1 or connections_per_host < 1:
+        if concurrency < 1:
             raise ConfigError("concurrency must be at least 1")
         self._session = session
         self._auth = auth
         self._all = CapacityLimiter(concurrency)
-        self._hosts = Hosts(min(connections_per_host, concurrency))
+        self._hosts = Hosts(concurrency)
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
         self._chance = chance
@@ -186,6 +193,8 @@ class Transport:
                     raise
                 challenged, meter.excused = True, meter.bytes
             except FetcherError as error:
+                if _is_complaint(error):
+                    self._hosts.of(realm_of(hops[-1].url)).complained(meter.sent_at)
                 if not request.patient or not meter.allows(request.wanted, len(hops)):
                     raise
                 await self._pause(error, attempt, hops)
@@ -198,7 +207,7 @@ class Transport:
             case GiveUp(final):
                 raise final
             case Wait(seconds, host_wide=True):
-                self._hosts.of(realm_of(hops[-1].url)).cool_down(anyio.current_time() + seconds)
+                self._hosts.of(realm_of(hops[-1].url)).cool_down(monotonic() + seconds)
             case Wait(seconds):
                 await self._sleep(seconds)
             case _:
@@ -220,7 +229,7 @@ class Transport:
             hop = self._auth.hop(url, userinfo, request.listed_by)
             hops.append(hop)
             failure: Exception | None = None
-            async with self._place(url), self._measured(hop, request, meter) as response:
+            async with self._exchange(hop, request, meter) as response:
                 location = response.location if response.reply.status in REDIRECTS else None
                 if location is None:
                     failure = await self._judge(request, response.reply, hops, None if challenged else meter)
@@ -245,42 +254,99 @@ class Transport:
             return _AnsweredChallenge()
         return _refusal(request, reply, hops[-1])
 
-    @asynccontextmanager
-    async def _measured(self, hop: Hop, request: Request, meter: Meter) -> AsyncIterator[Response]:
-        response: Response | None = None
-        try:
-            async with self._session.open_(
-                hop.url,
-                request.headers,
-                middleware=self._auth.middleware(hop),
-                decode=request.decode,
-                buffer=request.buffer,
-            ) as response:
-                yield response
-        finally:
-            meter.bytes += response.transferred if response is not None else 0
-            meter.requests += hop.asked
+    def _exchange(self, hop: Hop, request: Request, meter: Meter) -> "_Exchange":
+        places = (self._hosts.of(realm_of(hop.url)), self._all, self._sleep)
+        return _Exchange(*places, partial(self._send, hop, request), hop, meter)
 
-    @asynccontextmanager
-    async def _place(self, url: URL) -> AsyncIterator[None]:
-        """Wait for the host to be ready, then for a place there, then for one of all."""
-        host = self._hosts.of(realm_of(url))
-        borrower = object()
-        await host.limiter.acquire_on_behalf_of(borrower)
+    async def _send(self, hop: Hop, request: Request) -> Response:
+        return await self._session.get(
+            hop.url,
+            request.headers,
+            middleware=self._auth.middleware(hop),
+            decode=request.decode,
+            buffer=request.buffer,
+        )
+
+
+class _Exchange:
+    """One request and its response, with a place at the host and one of all as long as the response is open.
+
+    As every request passes here, it is a class: asyncio keeps books of async generators, ten microseconds for each.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        everywhere: CapacityLimiter,
+        sleep: Callable[[float], Awaitable[None]],
+        send: Callable[[], Awaitable[Response]],
+        hop: Hop,
+        meter: Meter,
+    ) -> None:
+        self._host = host
+        self._everywhere = everywhere
+        self._sleep = sleep
+        self._send = send
+        self._hop = hop
+        self._meter = meter
+        self._response: Response | None = None
+
+    async def __aenter__(self) -> Response:
+        """Wait for a place at the host, until it is ready, and for one place of all; then send."""
+        await self._take(self._host.limiter)
         try:
-            while (wait := host.cool_until - anyio.current_time()) > 0:
+            while (wait := self._host.cool_until - monotonic()) > 0:
                 await self._sleep(wait)
-            await self._all.acquire_on_behalf_of(borrower)
-            try:
-                yield
-            finally:
-                self._all.release_on_behalf_of(borrower)
+            await self._take(self._everywhere)
+        except BaseException:
+            self._host.limiter.release_on_behalf_of(self)
+            raise
+        self._meter.sent_at = monotonic()
+        try:
+            self._response = await self._send()
+        except BaseException:
+            self._leave()
+            raise
+        self._host.answered(monotonic() - self._meter.sent_at)
+        return self._response
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._response is not None:
+                await self._response.close(keep=error is None)
         finally:
-            host.limiter.release_on_behalf_of(borrower)
+            self._leave()
+
+    async def _take(self, limiter: CapacityLimiter) -> None:
+        """Take a place; a free one is had without a turn of the event loop."""
+        try:
+            limiter.acquire_on_behalf_of_nowait(self)
+        except WouldBlock:
+            await limiter.acquire_on_behalf_of(self)
+
+    def _leave(self) -> None:
+        """Count what it cost, and give the places back."""
+        self._meter.bytes += self._response.transferred if self._response is not None else 0
+        self._meter.requests += self._hop.asked
+        self._everywhere.release_on_behalf_of(self)
+        self._host.limiter.release_on_behalf_of(self)
 
 
 class _AnsweredChallenge(Exception):
     """Credentials turned up that were not sent: ask again."""
+
+
+def _is_complaint(error: FetcherError) -> bool:
+    """Say whether an error may mean that this is too much for the server."""
+    match error:
+        case ServerFailed():
+            return error.status == OVERLOADED
+        case ConnectFailed():
+            return not error.lasting
+        case _:
+            return isinstance(error, Throttled | Disconnected | TimedOut)
 
 
 def _refusal(request: Request, reply: Reply, hop: Hop) -> FetcherError | None:

@@ -83,7 +83,7 @@ def _only(filename: str, fields: dict[bytes, list[list[bytes]]], field: str) -> 
 
 
 def _name_and_version(raw: bytes) -> dict[bytes, list[list[bytes]]]:
-    """Collect the fields Name and Version, each a list of values, each value a list of lines (more than one: folded)."""
+    """Collect the fields Name and Version: each a list of values, each value a list of lines (several if folded)."""
     found: dict[bytes, list[list[bytes]]] = {b"name": [], b"version": []}
     value: list[bytes] = []  # takes a folded line that comes before any header
     headers = _HEADERS.match(raw)

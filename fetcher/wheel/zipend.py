@@ -75,6 +75,7 @@ MAX_GAP = 0xFFFF + max(DESCRIPTOR_SIZES)
 """Most bytes between an entry as the directory knows it, and the next one: its extra field and its descriptor."""
 
 _ENTRY = struct.Struct("<4s4xHH4xIIIHHHH6xI")
+_LAYOUT = struct.Struct("<4s4xH10xIIHHHH6xI")  # the same without method and CRC, which only one entry's reader needs
 
 # Controls (C0, DEL, C1), line and paragraph separators, and the marks that turn the direction of writing.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -87,7 +88,8 @@ _CLASSES = bytes(
     ord("/") if byte in b"/\n" else byte if byte == ord(".") else ord("x") if chr(byte) in _ORDINARY else ord(_ODD)
     for byte in range(256)
 )
-_SUSPECT = (_ODD, b"//", b"/./", b"/../")
+_SUSPECT = (_ODD, b"//")
+_DOTS = (b"/./", b"/../")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,15 +239,15 @@ class Directory:
 
         Nothing here makes a container for an entry: those would set off the garbage collector.
         """
-        data, total, unpack, fixed = self._data, len(self._data), _ENTRY.unpack_from, _ENTRY.size
+        data, total, unpack, fixed = self._data, len(self._data), _LAYOUT.unpack_from, _LAYOUT.size
         places, names, compressed_sizes, offsets = self._places, self._raw_names, self._compressed, self.offsets
         at = all_flags = extras = 0
         for number in range(entries):
             start = at + fixed
             if start > total:
                 raise Malformed(f"the central directory ends before its entry {number}")
-            (signature, flags, _, _, compressed, size, name_length, extra_length, comment_length, disk, offset) = (
-                unpack(data, at)
+            signature, flags, compressed, size, name_length, extra_length, comment_length, disk, offset = unpack(
+                data, at
             )
             if signature != CENTRAL:
                 raise Malformed(f"entry {number} of the central directory has no signature")
@@ -283,15 +285,20 @@ class Directory:
     def check(self, end: int) -> None:
         """Raise Malformed for ambiguous or unsafe names, and for entries that do not fill the file up to `end`."""
         _check_names(self.names, self._raw_names)
-        order = sorted(range(len(self)), key=self.offsets.__getitem__)
-        starts = [*map(self.offsets.__getitem__, order), end]
-        if starts[0]:
-            raise Malformed(f"{starts[0]} bytes stand before its first entry")
-        own = list(map(add, map(len, self._raw_names), self._compressed))
-        gaps = list(map(sub, map(sub, starts[1:], starts), map(own.__getitem__, order)))
+        names, starts = self.names, self.offsets
+        sizes = list(map(add, map(len, self._raw_names), self._compressed))
+        if sorted(starts) != starts:
+            order = sorted(range(len(self)), key=starts.__getitem__)
+            names = [names[number] for number in order]
+            sizes = [sizes[number] for number in order]
+            starts = sorted(starts)
+        first = starts[0] if starts else end
+        if first:
+            raise Malformed(f"{first} bytes stand before its first entry")
+        gaps = list(map(sub, map(sub, [*starts[1:], end], starts), sizes))
         if gaps and not LOCAL_SIZE <= min(gaps) <= max(gaps) <= LOCAL_SIZE + MAX_GAP:
-            for number, gap in zip(order, gaps, strict=True):
-                _refuse_gap(self.names[number], gap - LOCAL_SIZE)
+            for name, gap in zip(names, gaps, strict=True):
+                _refuse_gap(name, gap - LOCAL_SIZE)
 
 
 def parse_directory(data: bytes, end: End) -> Directory:
@@ -329,7 +336,7 @@ def _check_names(names: list[str], raw_names: list[bytes]) -> None:
     plain = lines.isascii() and lines.count("\n") == len(names) + 1
     # A directory's name ends with its slash.
     classes = lines.encode().replace(b"/\n", b"\n").translate(_CLASSES) if plain else _ODD
-    if any(sign in classes for sign in _SUSPECT):
+    if any(sign in classes for sign in _SUSPECT) or (b"/." in classes and any(sign in classes for sign in _DOTS)):
         _refuse(names, _UNPRINTABLE, "has unprintable characters")
         _refuse(names, _UNSAFE, "is no plain relative path")
 

@@ -7,7 +7,7 @@ from fetcher.transport.hosts import Hosts
 
 
 async def test_one_for_each_realm() -> None:
-    hosts = Hosts(connections=7)
+    hosts = Hosts(most=7)
     secure, plain = hosts.of(Realm("https", "host", 443)), hosts.of(Realm("http", "host", 80))
     assert hosts.of(Realm("https", "host", 443)) is secure
     assert plain is not secure
@@ -46,3 +46,12 @@ async def test_the_first_is_told_at_once_and_the_next_wait_for_it() -> None:
     assert not any(task.done() for task in others)
     host.note(right_range=True)
     assert await asyncio.gather(*others) == [True] * 3
+
+
+async def test_its_places_follow_the_limit() -> None:
+    host = Hosts(most=100).of(Realm("https", "host", 443))
+    first = host.limiter.total_tokens
+    host.answered(0.01)
+    assert host.limiter.total_tokens == host.limit.now == first + 1
+    host.complained(began=0.0)
+    assert host.limiter.total_tokens == host.limit.now == (first + 1) // 2
