@@ -32,9 +32,11 @@ STEP = 64 * 1024
 
 
 class Read(NamedTuple):
-    """METADATA, how it was had, and whether a hash or the directory vouches for it."""
+    """METADATA with its Name and Version, how it was had, and whether a hash or the directory vouches for it."""
 
     raw: bytes
+    name: str
+    version: str
     how: How
     verified: bool
 
@@ -66,9 +68,10 @@ async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: S
         raise
     if isinstance(found, Found):
         spool.close()
-        return Read(walked_metadata(file.filename, found).raw, how, False)
+        walked = walked_metadata(file.filename, found)
+        return Read(walked.raw, walked.name, walked.version, how, False)
     shelf.put(file.url, spool)
-    return Read(found.raw, how, True)
+    return Read(found.raw, found.name, found.version, how, True)
 
 
 async def _stream(answer: Answer, head: bytes, file: File, spool: Spool) -> Found | WheelMetadata:

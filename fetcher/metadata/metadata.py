@@ -23,7 +23,6 @@ from fetcher.metadata.ranges import RangeReading
 from fetcher.metadata.sidecar import read_sidecar
 from fetcher.spool import Shelf
 from fetcher.transport.transport import Meter, Transport
-from fetcher.wheel.identity import check_identity
 
 if TYPE_CHECKING:
     import packaging.metadata
@@ -40,10 +39,13 @@ SMALL = 128 * 1024
 class Metadata:
     """METADATA of one wheel, and what it cost.
 
-    `raw` are its bytes.  `requests` counts every hop, `bytes` the bodies that crossed the wire.  `verified`: a hash of
-    the index or the wheel's central directory vouches for it; if not, a later download compares.
+    `name` and `version` as METADATA writes them, `raw` its bytes.  `requests` counts every hop, `bytes` the bodies that
+    crossed the wire.  `verified`: a hash of the index or the wheel's central directory vouches for it; if not, a later
+    download compares.
     """
 
+    name: str
+    version: str
     filename: str
     url: str
     index: str | None
@@ -62,20 +64,6 @@ class Metadata:
         return packaging.metadata.Metadata.from_email(self.raw, validate=False)
 
     @property
-    def name(self) -> str:
-        """The project's name as METADATA writes it."""
-        return self._identity[0]
-
-    @property
-    def version(self) -> str:
-        """The version as METADATA writes it."""
-        return self._identity[1]
-
-    @cached_property
-    def _identity(self) -> tuple[str, str]:
-        return check_identity(self.filename, self.raw)
-
-    @property
     def sha256(self) -> str:
         """The SHA-256 of `raw`, in lower-case hex."""
         return hashlib.sha256(self.raw).hexdigest()
@@ -91,6 +79,8 @@ async def read_metadata(transport: Transport, file: File, shelf: Shelf) -> Metad
     meter = Meter(most_requests=MOST_REQUESTS, slack=SLACK, size=file.size)
     found = await _climb(transport, file, shelf, meter)
     return Metadata(
+        name=found.name,
+        version=found.version,
         filename=file.filename,
         url=redact(file.url),
         index=None if file.listed_by is None else file.listed_by.label,

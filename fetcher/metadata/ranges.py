@@ -38,7 +38,7 @@ from fetcher.transport.reply import (
 )
 from fetcher.transport.session import REST_WORTH_READING
 from fetcher.transport.transport import SEGMENT_BUFFER, Answer, Meter, Request, Transport
-from fetcher.wheel.plan import UNKNOWN_TAIL, NotZip, known_tail, may_lead_on, plan_metadata
+from fetcher.wheel.plan import UNKNOWN_TAIL, NotZip, WheelMetadata, known_tail, may_lead_on, plan_metadata
 
 __all__ = ["RangeReading"]
 
@@ -90,7 +90,8 @@ class RangeReading:
             try:
                 wanted = plan.send(step)
             except StopIteration as done:
-                return Read(done.value.raw, "range", True)
+                found: WheelMetadata = done.value
+                return Read(found.raw, found.name, found.version, "range", True)
             except (BadZip, NotZip):
                 # Segments that do not fit together may be the server's fault: the whole body decides.
                 if not self._may_read_whole():

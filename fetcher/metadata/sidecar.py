@@ -36,13 +36,13 @@ async def read_sidecar(transport: Transport, file: File, meter: Meter) -> Read |
         digest.update(body)
         if not digest.matches:
             raise digest.mismatch(f"{file.filename}.metadata", file.sidecar_url)
-        check_identity(file.filename, body)
+        name, version = check_identity(file.filename, body)
     except (LoginPage, MissingCredentials):
         raise
     except FetcherError as error:
         logger.warning("the advertised metadata file of %s is of no use: %s", file.filename, error)
         return None
-    return Read(body, "sidecar", digest.expected is not None)
+    return Read(body, name, version, "sidecar", digest.expected is not None)
 
 
 async def _consume(answer: Answer, file: File) -> bytes:

@@ -197,10 +197,6 @@ def test_config_file_or_none(run: Callable[..., Done], tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------- exit codes
 
 
-def outcome(error: errors.FetcherError | None) -> Outcome:
-    return Outcome("demo", {}, b"", error)
-
-
 OK = None
 CONFIG = errors.ConfigError("x")
 AUTH = errors.Unauthorized("https://h/", "corp")
@@ -231,7 +227,7 @@ DISK = errors.DiskError("x", "y")
     ],
 )
 def test_exit_code(found: list[errors.FetcherError | None], code: int) -> None:
-    assert exit_code([outcome(error) for error in found]) == code
+    assert exit_code({0 if error is None else error.exit_code for error in found}) == code
 
 
 def test_interrupted() -> None:
@@ -407,7 +403,7 @@ async def test_results_come_in_the_order_of_the_targets(run: Callable[..., Done]
 
 
 async def test_outcomes_are_printed_as_soon_as_their_turn_comes(capsys: pytest.CaptureFixture[str]) -> None:
-    settings: Any = SimpleNamespace(json=False, debug=False)
+    settings: Any = SimpleNamespace(json=False, debug=False, concurrency=3)
     third, printed = asyncio.Event(), []
 
     async def work(target: Target) -> Outcome:
@@ -422,10 +418,29 @@ async def test_outcomes_are_printed_as_soon_as_their_turn_comes(capsys: pytest.C
         await asyncio.sleep(0)
     printed.append(capsys.readouterr())
     third.set()
-    outcomes = await running
+    codes = await running
     printed.append(capsys.readouterr())
     assert [(text.out, text.err) for text in printed] == [("a\n", "error: odd\n"), ("c\n", "")]
-    assert [(found.target, found.error is None) for found in outcomes] == [("a", True), ("b", False), ("c", True)]
+    assert codes == {0, 2}
+
+
+async def test_what_waits_for_an_earlier_outcome_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+    settings: Any = SimpleNamespace(json=False, debug=False, concurrency=2)
+    first, begun = asyncio.Event(), []
+
+    async def work(target: Target) -> Outcome:
+        begun.append(target.text)
+        if target.text == "0":
+            await first.wait()
+        return Outcome(target.text, {}, f"{target.text}\n".encode())
+
+    running = asyncio.create_task(run_all((Target(str(number)) for number in range(100)), work, settings))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (len(begun), capsys.readouterr().out) == (8, "")
+    first.set()
+    assert await running == {0}
+    assert capsys.readouterr().out.split() == [str(number) for number in range(100)]
 
 
 async def test_secrets_are_printed_nowhere(run: Callable[..., Done], tmp_path: Path) -> None:
