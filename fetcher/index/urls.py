@@ -14,6 +14,7 @@ Rules (RFC 3986 §6.2.2 and §6.2.3, RFC 6454 §4):
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -80,6 +81,7 @@ class Userinfo:
     password: str | None = field(default=None, repr=False)
 
 
+@lru_cache(maxsize=256)  # a URL is asked for its host, then sent; neighbours are few
 def parse_url(text: str) -> URL:
     """Parse an absolute http(s) URL; path normalised, query kept to the letter (a signature may cover it).
 

@@ -8,6 +8,7 @@
 
 from zlib import crc32
 
+from fetcher.wheel.directory import Entry
 from fetcher.wheel.inflate import inflate
 from fetcher.wheel.records import (
     FLAG_DESCRIPTOR,
@@ -20,7 +21,6 @@ from fetcher.wheel.records import (
     shown,
     with_sizes,
 )
-from fetcher.wheel.zipend import Entry
 
 __all__ = ["read_entry"]
 

@@ -22,6 +22,7 @@ __all__ = ["Identity", "check_identity", "identify"]
 _DIST_INFO = ".dist-info"
 # The header part: headers (one without a name is passed over) and folded lines, up to the first line that is neither.
 _HEADERS = re.compile(rb"(?:(?:[!-9;-~]*+:|[ \t])[^\r\n]*+(?:\r\n?|\n|\Z))*+")
+_PLAIN_HEADERS = re.compile(rb"(?:(?:[!-9;-~]*+:|[ \t]).*+(?:\n|\Z))*+")  # without \r: three times as fast
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _name_and_version(raw: bytes) -> dict[bytes, list[list[bytes]]]:
     """Collect the fields Name and Version: each a list of values, each value a list of lines (several if folded)."""
     found: dict[bytes, list[list[bytes]]] = {b"name": [], b"version": []}
     value: list[bytes] = []  # takes a folded line that comes before any header
-    headers = _HEADERS.match(raw)
+    headers = (_HEADERS if b"\r" in raw else _PLAIN_HEADERS).match(raw)
     for line in headers[0].splitlines() if headers else ():
         if line[:1] in b" \t":
             value.append(line)

@@ -19,13 +19,14 @@ from typing import TypeAlias
 
 from fetcher.errors import BadZip, MetadataMissing
 from fetcher.segments import Piece, Segment, Suffix
+from fetcher.wheel.directory import Directory, Entry, parse_directory
 from fetcher.wheel.entry import read_entry
 from fetcher.wheel.identity import Identity, check_identity, identify
 from fetcher.wheel.inflate import MAX_METADATA
 from fetcher.wheel.records import Malformed, shown
 from fetcher.wheel.sniff import Kind, sniff
 from fetcher.wheel.walk import Found
-from fetcher.wheel.zipend import LEAST_TAIL, End, Entry, NoEnd, find_end, parse_directory
+from fetcher.wheel.zipend import LEAST_TAIL, End, NoEnd, find_end
 
 __all__ = [
     "HEAD",
@@ -135,8 +136,8 @@ def _talk(identity: Identity, size: int | None, tail: int | None) -> Plan:
     held, end = yield from _end(held)
     held = yield from _from(held, end.start, _SLACK)
     directory = parse_directory(held.data[end.start - held.start : end.stop - held.start], end)
-    entry = directory.entry(_choose(identity, directory.names))
-    stop = min((offset for offset in directory.offsets if offset > entry.offset), default=end.start)
+    entry = directory.entry(_choose(identity, directory))
+    stop = directory.after(entry.offset)
     raw = read_entry(entry, (yield from _bytes_of(held, entry, stop)))
     name, version = check_identity(identity.filename, raw)
     return WheelMetadata(raw, name, version, entry.offset, entry.compressed, entry.size, entry.crc)
@@ -198,19 +199,19 @@ def _bytes_of(held: Piece, entry: Entry, stop: int) -> Generator[Segment | Suffi
     return held.data[entry.offset - held.start : stop - held.start]
 
 
-def _choose(identity: Identity, names: list[str]) -> int:
+def _choose(identity: Identity, directory: Directory) -> int:
     """Return the number of the METADATA of the one dist-info directory that is this wheel's."""
-    tops = {name.partition("/")[0] for name in names if ".dist-info/" in name}
+    tops = {name.decode().partition("/")[0] for name in directory.find(b".dist-info/")}
     own = sorted(top for top in tops if identity.owns(top))
     if len(own) > 1:
         raise Malformed(f"it has {len(own)} dist-info directories: {_some(own)}")
     if not own:
         others = sorted(top for top in tops if top.endswith(".dist-info"))
         raise MetadataMissing(identity.filename, f"no dist-info directory is of its name and version ({_some(others)})")
-    wanted = f"{own[0]}/METADATA"
-    if wanted not in names:
+    number = directory.number(f"{own[0]}/METADATA".encode())
+    if number is None:
         raise MetadataMissing(identity.filename, f"{shown(own[0])} holds no METADATA")
-    return names.index(wanted)
+    return number
 
 
 def _some(names: list[str]) -> str:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 __all__ = [
     "CENTRAL",
+    "CENTRAL_SIZE",
     "DESCRIPTOR",
     "DESCRIPTOR_SIZES",
     "FLAG_DESCRIPTOR",
@@ -51,6 +52,7 @@ UNREADABLE = sum(_UNREADABLE)
 
 _LOCAL = struct.Struct("<4s2xHH4xIIIHH")
 LOCAL_SIZE = _LOCAL.size
+CENTRAL_SIZE = 46  # the fixed part of an entry of the directory (4.3.12)
 # One by one: 32 bit, with signature, 64 bit, with signature (4.3.9.1 to 4.3.9.3).
 _DESCRIPTORS = {
     12: struct.Struct("<III"),

@@ -16,12 +16,12 @@ from zip_builder import INFO, MARK, METADATA, Item, build, deflate, extra, metad
 
 from fetcher.errors import BadZip
 from fetcher.wheel import inflate as inflating
+from fetcher.wheel.directory import Entry
 from fetcher.wheel.entry import read_entry
 from fetcher.wheel.inflate import MAX_METADATA, inflate
 from fetcher.wheel.plan import walked_metadata
 from fetcher.wheel.records import Malformed
 from fetcher.wheel.walk import Found, Walk
-from fetcher.wheel.zipend import Entry
 
 
 def refused(item: Item) -> str:

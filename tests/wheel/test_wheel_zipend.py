@@ -9,8 +9,9 @@ from zip_builder import INFO, MARK, Item, build, extra, padding, talk, whole
 from fetcher.errors import BadZip
 from fetcher.segments import Piece
 from fetcher.wheel import zipend
+from fetcher.wheel.directory import parse_directory
 from fetcher.wheel.records import Malformed
-from fetcher.wheel.zipend import LEAST_TAIL, End, NoEnd, find_end, parse_directory
+from fetcher.wheel.zipend import LEAST_TAIL, End, NoEnd, find_end
 
 END = b"PK\x05\x06"
 PLAIN = build([Item()])
