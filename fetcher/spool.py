@@ -5,22 +5,26 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import IO, Self
 
-from anyio import to_thread
-
+from fetcher.digest import Digest
+from fetcher.disk import on_disk
 from fetcher.errors import DiskError
 
 __all__ = ["Shelf", "Spool"]
 
 # Small wheels (below 128 KiB) never touch the disk.
-MEMORY = 256 * 1024
-# Writes go to the disk in pieces of this size: a thread per chunk would cost more than the write.
-BATCH = 1 << 20
+MEMORY = 128 * 1024
 
 
 class Spool:
-    """Bytes written in order and read at any place.  Close it when it is no longer needed."""
+    """Bytes written in order and read at any place.  Close it when it is no longer needed.
 
-    def __init__(self) -> None:
+    `digest` is that of all bytes after `flush`: what goes to the disk is digested in the same thread, `batch` bytes at
+    once.
+    """
+
+    def __init__(self, digest: Digest, *, batch: int) -> None:
+        self.digest = digest
+        self._batch = batch
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115 - closed by `close`
         self._waiting: list[bytes] = []
         self._waiting_size = 0
@@ -31,38 +35,39 @@ class Spool:
         self._waiting.append(data)
         self._waiting_size += len(data)
         self.size += len(data)
-        if self._waiting_size >= BATCH:
-            await self._flush()
+        if self._waiting_size >= self._batch:
+            await self.flush()
 
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)`, as far as they are there."""
-        await self._flush()
+        await self.flush()
         if self.size <= MEMORY:
             return self._read(start, stop)
-        return await to_thread.run_sync(self._read, start, stop)
+        return await on_disk(self._read, start, stop)
 
     def close(self) -> None:
         """Give the memory and the file back."""
         self._waiting.clear()
         self._file.close()
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Write what is held.  Raises DiskError."""
         if not self._waiting:
             return
-        data = b"".join(self._waiting)
-        self._waiting.clear()
-        self._waiting_size = 0
+        waiting, self._waiting, self._waiting_size = self._waiting, [], 0
         try:
             if self.size <= MEMORY:
-                self._file.write(data)
+                self._write(waiting)
             else:
-                await to_thread.run_sync(self._write, data)
+                await on_disk(self._write, waiting)
         except OSError as error:
             raise DiskError.of(f"a temporary file in {tempfile.gettempdir()}", error) from error
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, chunks: list[bytes]) -> None:
         self._file.seek(0, 2)
-        self._file.write(data)
+        for chunk in chunks:
+            self.digest.update(chunk)
+            self._file.write(chunk)
 
     def _read(self, start: int, stop: int) -> bytes:
         self._file.seek(start)

@@ -12,10 +12,11 @@ ROOT = Path(__file__).parent.parent / "fetcher"
 # From the ground up. A room imports from itself and the layers below; rooms side by side know nothing of each other.
 # A module is in the room with the longest name that begins its own: `index.urls` lies below the rest of `index`.
 LAYERS = (
-    ("version", "segments", "index.urls"),
+    ("version", "segments", "disk", "index.urls"),
     ("errors",),
     ("index",),
-    ("digest", "spool"),
+    ("digest",),
+    ("spool",),
     ("auth", "wheel"),
     ("transport",),
     ("content",),

@@ -25,7 +25,7 @@ __all__ = ["Outcome", "exit_code", "finish", "run", "run_all", "run_targets", "s
 T = TypeVar("T")
 
 # Outcomes that wait for an earlier one are held, as many as this times the requests at once.
-WINDOW = 4
+WINDOW = 2
 # The collector looks for cycles when so many containers more were made than freed, 700 by default.  With hundreds of
 # requests under way it took a seventh of the time, and found next to nothing.
 COLLECT_AFTER = 50_000
@@ -127,7 +127,7 @@ async def run_all(
     """
     source = enumerate(targets)
     room = anyio.Semaphore(WINDOW * settings.concurrency, fast_acquire=True)
-    done: dict[int, Outcome] = {}
+    done: dict[int, tuple[bytes, FetcherError | None]] = {}
     codes: set[int] = set()
     printed = 0
 
@@ -135,10 +135,13 @@ async def run_all(
         nonlocal printed
         for number, target in source:
             await room.acquire()
-            done[number] = await _outcome(target, one)
-            while (outcome := done.pop(printed, None)) is not None:
-                _print(outcome, settings)
-                codes.add(0 if outcome.error is None else outcome.error.exit_code)
+            outcome = await _outcome(target, one)
+            done[number] = _result(outcome, settings), outcome.error
+            del outcome  # it may be large, and wait for an earlier one
+            while printed in done:
+                result, error = done.pop(printed)
+                _print(result, error, settings)
+                codes.add(0 if error is None else error.exit_code)
                 printed += 1
                 room.release()
 
@@ -157,18 +160,23 @@ async def _outcome(target: Target, one: Callable[[Target], Awaitable[Outcome]]) 
         return Outcome(target.text, {}, b"", Defect.of(defect))
 
 
-def _print(outcome: Outcome, settings: Settings) -> None:
-    """Results go to stdout, errors to stderr; with `--json` a failure is a result too."""
-    if outcome.error is not None:
-        say_error(outcome.error, settings)
+def _result(outcome: Outcome, settings: Settings) -> bytes:
+    """Return what goes to stdout; with `--json` a failure is a result too."""
     if settings.json:
-        click.echo(json.dumps({"target": outcome.target, **(outcome.fields or _failure(outcome.error))}))
-    elif outcome.error is None:
-        sys.stdout.buffer.write(outcome.text)
-        sys.stdout.buffer.flush()
+        fields = outcome.fields if outcome.error is None else _failure(outcome.error)
+        return json.dumps({"target": outcome.target, **fields}).encode() + b"\n"
+    return outcome.text
 
 
-def _failure(error: FetcherError | None) -> dict[str, str]:
+def _print(result: bytes, error: FetcherError | None, settings: Settings) -> None:
+    """Write a result to stdout and an error to stderr."""
+    if error is not None:
+        say_error(error, settings)
+    sys.stdout.buffer.write(result)
+    sys.stdout.buffer.flush()
+
+
+def _failure(error: FetcherError) -> dict[str, str]:
     return {"error": type(error).__name__, "message": str(error)}
 
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from anyio import to_thread
-
 from fetcher.content import not_a_wheel, other_content, read_head, read_plan, sniff_head
 from fetcher.digest import Digest
+from fetcher.disk import on_disk
 from fetcher.download.partfile import PartFile
 from fetcher.errors import BadReply, ConfigError, DiskError, MetadataMismatch, Truncated
 from fetcher.index.files import File, is_safe_name
@@ -32,6 +31,8 @@ __all__ = ["Download", "Progress", "download"]
 # Of a body that is kept, and of a file that is there already: large enough that the thread, not Python, sets the pace.
 READ = 1 << 20
 BATCH = 16 << 20
+# A batch for the writing thread holds what so many full buffers bring: each hand-over costs as much as 100 KiB of work.
+BATCH_READS = 3
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ async def download(
 
 async def _fill(transport: Transport, job: _Job, part: PartFile, kept: Spool | None, meter: Meter) -> Digest:
     """Write the body to the part file until it has the right digest; a second try at most."""
-    await part.begin()  # before anything is asked for: it may be that nothing can be stored
+    await part.begin(Digest(job.file.hashes))  # before anything is asked for: it may be that nothing can be stored
     if kept is not None and (digest := await _copy(job, part, kept)).matches:
         return digest
     digest = await _transfer(transport, job, part, meter)
@@ -133,34 +134,32 @@ async def _fill(transport: Transport, job: _Job, part: PartFile, kept: Spool | N
 
 
 async def _copy(job: _Job, part: PartFile, kept: Spool) -> Digest:
-    digest = Digest(job.file.hashes)
     for start in range(0, kept.size, READ):
-        data = await kept.read(start, start + READ)
-        digest.update(data)
-        await part.write(data)
+        await part.write(await kept.read(start, start + READ))
+    await part.flush()
     job.report(kept.size, kept.size)
-    return digest
+    return part.digest
 
 
 async def _transfer(transport: Transport, job: _Job, part: PartFile, meter: Meter) -> Digest:
     """Stream the file once into the part file."""
 
     async def consume(answer: Answer) -> Digest:
-        head = await _checked_head(answer, job.file)
-        await part.begin()
-        digest = Digest(job.file.hashes)
+        chunk = await _checked_head(answer, job.file)
+        await part.begin(Digest(job.file.hashes), batch=BATCH_READS * answer.response.buffer)
         total = answer.reply.body_size or job.file.size
-        chunk = head
+        received = 0
         while chunk:
-            digest.update(chunk)
+            received += len(chunk)
             await part.write(chunk)
-            job.report(digest.size, total)
-            if job.file.size is not None and digest.size > job.file.size:
+            job.report(received, total)
+            if job.file.size is not None and received > job.file.size:
                 raise BadReply(answer.reply.url, f"more than the {job.file.size} bytes that the index names")
             chunk = await answer.response.read_some()
-        if job.file.size is not None and digest.size < job.file.size:
-            raise Truncated(answer.reply.url, received=digest.size, expected=job.file.size)
-        return digest
+        if job.file.size is not None and received < job.file.size:
+            raise Truncated(answer.reply.url, received=received, expected=job.file.size)
+        await part.flush()
+        return part.digest
 
     # An archive that is itself compressed must not be unpacked on the way: some servers label .tar.gz as encoded.
     request = Request(job.file.url, job.file.listed_by, decode=job.file.is_wheel)
@@ -196,12 +195,12 @@ async def _digest_of_existing(final: Path, file: File) -> Digest | None:
     if digest.expected is None:
         return None
     try:
-        size = (await to_thread.run_sync(final.stat)).st_size
+        size = (await on_disk(final.stat)).st_size
         if file.size not in (None, size):
             return None
         # In pieces, so that a cancellation is heard between them.
         for start in range(0, size, BATCH):
-            await to_thread.run_sync(_hash_piece, final, start, digest)
+            await on_disk(_hash_piece, final, start, digest)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -216,7 +215,7 @@ async def _read_existing(path: Path, start: int, stop: int) -> bytes:
             return file.read(stop - start)
 
     try:
-        return await to_thread.run_sync(read)
+        return await on_disk(read)
     except OSError as error:
         raise DiskError.of(str(path), error) from error
 

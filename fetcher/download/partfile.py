@@ -12,14 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, TypeVarTuple
 
-from anyio import CancelScope, to_thread
+from anyio import CancelScope
 
+from fetcher.digest import Digest
+from fetcher.disk import on_disk
 from fetcher.errors import DiskError
 
 __all__ = ["PartFile"]
 
-# Writes are handed to a thread in pieces of this size: the loop is never blocked, and a thread per chunk costs more.
-BATCH = 4 << 20
+# Bytes are handed to a thread in pieces of this size at most: the loop is never blocked, and a thread per chunk costs
+# more.
+BATCH = 1 << 20
 # Where there is no such flag (Windows), O_EXCL alone refuses an existing link.
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
@@ -29,10 +32,14 @@ Ts = TypeVarTuple("Ts")
 
 
 class PartFile:
-    """The part file of one destination; use it as an async context manager, and `begin` first.  Raises DiskError."""
+    """The part file of one destination; use it as an async context manager, and `begin` first.  Raises DiskError.
+
+    `digest` is computed where the bytes are written, in a thread: it is that of all bytes after `flush`.
+    """
 
     def __init__(self, final: Path) -> None:
         self.final = final
+        self.digest = Digest({})
         # The name's beginning is enough for a person to know it by; the whole may be too long with an ending added.
         self.path = final.with_name(f".{final.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
         self._descriptor = -1
@@ -40,6 +47,7 @@ class PartFile:
         # A task that asyncio cancels leaves its thread running: whatever uses or closes the descriptor takes turns.
         self._turn = threading.Lock()
         self._abandoned = False
+        self._batch = BATCH
         self._waiting: list[bytes] = []
         self._waiting_size = 0
 
@@ -49,40 +57,46 @@ class PartFile:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with CancelScope(shield=True):
-            await to_thread.run_sync(self._discard)
+        if error is not None or self._exists:
+            with CancelScope(shield=True):
+                await on_disk(self._discard)
 
     async def write(self, data: bytes) -> None:
         """Append bytes."""
         self._waiting.append(data)
         self._waiting_size += len(data)
-        if self._waiting_size >= BATCH:
-            await self._flush()
+        if self._waiting_size >= self._batch:
+            await self.flush()
 
-    async def begin(self) -> None:
-        """Make the file, empty; or forget what was written so far."""
-        self._waiting.clear()
-        self._waiting_size = 0
-        await self._run(self._create if not self._exists else self._truncate)
+    async def begin(self, digest: Digest, *, batch: int = BATCH) -> None:
+        """Make the file, empty, or forget what was written so far; `batch` bytes are held before they are written."""
+        written = self._waiting_size or self.digest.size
+        self.digest, self._batch = digest, batch
+        self._waiting, self._waiting_size = [], 0
+        if not self._exists:
+            await self._run(self._create)
+        elif written:
+            await self._run(self._truncate)
 
-    async def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes `[start, stop)` as written, as far as they are there."""
-        await self._flush()
-        return await self._run(self._read, start, stop)
-
-    async def commit(self, *, fsync: bool) -> None:
-        """Give the file its final name; with `fsync` it is on the disk first."""
-        await self._flush()
-        await self._run(self._commit, fsync)
-
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Write what is held."""
         if self._waiting:
             waiting, self._waiting, self._waiting_size = self._waiting, [], 0
             await self._run(self._write, waiting)
 
+    async def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes `[start, stop)` as written, as far as they are there."""
+        await self.flush()
+        return await self._run(self._read, start, stop)
+
+    async def commit(self, *, fsync: bool) -> None:
+        """Give the file its final name; with `fsync` it is on the disk first."""
+        await self.flush()
+        await self._run(self._commit, fsync)
+
     async def _run(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         try:
-            return await to_thread.run_sync(self._in_turn, work, *arguments)
+            return await on_disk(self._in_turn, work, *arguments)
         except OSError as error:
             raise DiskError.of(str(self.final), error) from error
 
@@ -100,6 +114,7 @@ class PartFile:
 
     def _write(self, chunks: list[bytes]) -> None:
         for chunk in chunks:
+            self.digest.update(chunk)
             view = memoryview(chunk)
             while view:
                 view = view[os.write(self._descriptor, view) :]

@@ -16,7 +16,7 @@ from fetcher.spool import Shelf, Spool
 from fetcher.transport.reply import Untrusted, decide_whole
 from fetcher.transport.transport import Answer, Meter
 from fetcher.wheel.plan import WheelMetadata, plan_metadata, walked_metadata
-from fetcher.wheel.walk import Found, Verdict, Walk
+from fetcher.wheel.walk import Found, NeedMore, Verdict, Walk
 
 __all__ = ["SLACK", "How", "Read", "read_body"]
 
@@ -27,8 +27,11 @@ SLACK = 128 * 1024
 # With METADATA found on the way, a rest of this size is read to the end: the directory then vouches for it, and the
 # connection stays open.
 REST = 256 * 1024
+# A batch for the spool's thread holds what so many full buffers bring.
+BATCH_READS = 3
 # Deflate makes at most 66 MB of this: some 50 ms.
 STEP = 64 * 1024
+MUCH = 4 << 20
 
 
 class Read(NamedTuple):
@@ -60,7 +63,7 @@ async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: S
         raise Truncated(reply.url, received=size, expected=file.size)
     if file.size is not None and size is not None and size > file.size:
         raise BadReply(reply.url, f"{size} bytes, where the index names {file.size}")
-    spool = Spool()
+    spool = Spool(Digest(file.hashes), batch=BATCH_READS * answer.response.buffer)
     try:
         found = await _stream(answer, head, file, spool)
     except BaseException:
@@ -76,32 +79,33 @@ async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: S
 
 async def _stream(answer: Answer, head: bytes, file: File, spool: Spool) -> Found | WheelMetadata:
     """Walk the body as it comes; stop at METADATA if much of it is left, else let the directory decide."""
-    digest = Digest(file.hashes)
     size = answer.reply.body_size or file.size
     # One that will be read to its end whatever is found on the way is not walked.
     walk = Walk(file.filename) if size is None or size > REST else None
     chunk = head
     while chunk:
-        digest.update(chunk)
-        if file.size is not None and digest.size > file.size:
-            raise BadReply(answer.reply.url, f"more than the {file.size} bytes that the index names")
         await spool.write(chunk)
+        if file.size is not None and spool.size > file.size:
+            raise BadReply(answer.reply.url, f"more than the {file.size} bytes that the index names")
         found = await _walk_on(walk, chunk) if walk is not None else None
-        if isinstance(found, Found) and (size is None or size - digest.size > REST):
+        if isinstance(found, Found) and (size is None or size - spool.size > REST):
             answer.response.abandon()
             return found
         chunk = await answer.response.read_some()
-    if file.size is not None and digest.size < file.size:
-        raise Truncated(answer.reply.url, received=digest.size, expected=file.size)
-    if not digest.matches:
-        raise digest.mismatch(file.filename, file.url)
+    if file.size is not None and spool.size < file.size:
+        raise Truncated(answer.reply.url, received=spool.size, expected=file.size)
+    await spool.flush()
+    if not spool.digest.matches:
+        raise spool.digest.mismatch(file.filename, file.url)
     return await read_plan(plan_metadata(file.filename, spool.size), spool.read, spool.size)
 
 
 async def _walk_on(walk: Walk, chunk: bytes) -> Verdict:
     """Feed a chunk in pieces, so that what inflates a thousandfold does not hold the loop."""
-    verdict = walk.feed(chunk[:STEP])
-    for start in range(STEP, len(chunk), STEP):
-        await checkpoint()
+    verdict: Verdict = NeedMore()
+    for start in range(0, len(chunk), STEP):
+        before = walk.inflated
         verdict = walk.feed(chunk[start : start + STEP])
+        if walk.inflated - before > MUCH:
+            await checkpoint()
     return verdict

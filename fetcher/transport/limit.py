@@ -5,8 +5,8 @@ Additive increase, multiplicative decrease (AIMD, as in congestion control, RFC 
 | what is seen                                           | the limit                                               |
 |--------------------------------------------------------|---------------------------------------------------------|
 | an answer about as quick as the quickest               | one more, so that it doubles in a round trip            |
-| the same, after there was a complaint                  | one more for as many answers as the limit               |
-| a later answer                                         | as it is: more requests would only wait there           |
+| the same, after a late one or a complaint              | one more for as many answers as the limit               |
+| a late answer                                          | as it is: more requests would only wait, there or here  |
 | a complaint: 429, 503, a connection refused or broken  | half, once for all requests that were then under way    |
 """
 
@@ -18,7 +18,7 @@ __all__ = ["Limit"]
 FIRST = 32
 # An answer is late if it takes so many times the quickest, and so many seconds more: this process may be busy itself.
 LATE = 1.5
-LATE_SECONDS = 0.02
+LATE_SECONDS = 0.005
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Limit:
     most: int
     now: int = 0
     _quickest: float = float("inf")
-    # Answers since the last step, once there was a complaint; None before.
+    # Quick answers since the last step, once there was a late one or a complaint; None before.
     _answers: int | None = None
     _halved_at: float = float("-inf")
 
@@ -38,14 +38,14 @@ class Limit:
     def answered(self, seconds: float) -> None:
         """Take note of an answer whose head came so many seconds after the request."""
         self._quickest = min(self._quickest, seconds)
-        if self.now >= self.most or seconds > LATE * self._quickest + LATE_SECONDS:
-            return
-        if self._answers is None:
-            self.now += 1
-            return
-        self._answers += 1
-        if self._answers >= self.now:
-            self.now, self._answers = self.now + 1, 0
+        if seconds > LATE * self._quickest + LATE_SECONDS:
+            self._answers = self._answers or 0
+        elif self._answers is None:
+            self.now = min(self.most, self.now + 1)
+        elif self._answers + 1 < self.now:
+            self._answers += 1
+        else:
+            self.now, self._answers = min(self.most, self.now + 1), 0
 
     def complained(self, began: float, now: float) -> None:
         """Take note of a complaint about a request that began then."""

@@ -43,8 +43,6 @@ from fetcher.version import __version__
 
 __all__ = ["REST_WORTH_READING", "Response", "Session", "Timeouts"]
 
-# On the plain asyncio loop a larger buffer means fewer, larger chunks; measured best around 1 MiB.
-READ_BUFFER = 1 << 20
 # A body left with at most this many bytes is read to its end, so that the connection can be used again.
 REST_WORTH_READING = 16 * 1024
 # ... but not for longer than this, in seconds.
@@ -101,7 +99,7 @@ class Session:
         *,
         middleware: ClientMiddlewareType,
         decode: bool,
-        buffer: int = READ_BUFFER,
+        buffer: int,
     ) -> "Response":
         """Send one GET and return the response, which the caller closes.
 
@@ -109,7 +107,8 @@ class Session:
 
         Raises TransportError for whatever goes wrong on the wire.
         """
-        return Response(await self._get(url, headers, middleware, decode, buffer), str(url), self._timeouts)
+        response = await self._get(url, headers, middleware, decode, buffer)
+        return Response(response, str(url), self._timeouts, buffer)
 
     async def _get(
         self, url: URL, headers: Mapping[str, str], middleware: ClientMiddlewareType, decode: bool, buffer: int
@@ -152,9 +151,13 @@ class Session:
 
 
 class Response:
-    """A response whose body is read by whoever opened it.  `received` counts the body's bytes so far, decoded."""
+    """A response whose body is read by whoever asked for it, and closes it.
 
-    def __init__(self, response: ClientResponse, url: str, timeouts: Timeouts) -> None:
+    `received` counts the body's bytes so far, decoded; up to twice `buffer` more may have come.
+    """
+
+    def __init__(self, response: ClientResponse, url: str, timeouts: Timeouts, buffer: int) -> None:
+        self.buffer = buffer
         self.reply = Reply.of(url, response.status, response.headers)
         self.location = response.headers.get("Location")
         self.received = 0

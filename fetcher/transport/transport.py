@@ -45,7 +45,7 @@ from fetcher.segments import Segment, Suffix, range_header
 from fetcher.transport.hosts import Host, Hosts
 from fetcher.transport.reply import Reply
 from fetcher.transport.retry import GiveUp, RetryPolicy, Wait, decide_retry
-from fetcher.transport.session import READ_BUFFER, Response, Session
+from fetcher.transport.session import Response, Session
 
 __all__ = ["SEGMENT_BUFFER", "Answer", "Meter", "Request", "Transport"]
 
@@ -55,6 +55,10 @@ T = TypeVar("T")
 MAX_REDIRECTS = 10
 # A segment is small, and an answer that is not it should cost little.
 SEGMENT_BUFFER = 64 * 1024
+# On the plain asyncio loop a larger buffer means fewer, larger chunks; measured best around 1 MiB.  All together stay
+# within bounds, however many there are.
+MOST_BUFFER = 1 << 20
+ALL_BUFFERS = 8 << 20
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PARTIAL = 206
 OVERLOADED = 503
@@ -67,7 +71,8 @@ class Request:
 
     `listed_by` is the index whose page named the URL; `wanted` becomes the Range header, `if_range` a strong validator
     beside it.  `handled` are statuses that the consumer understands: they are neither raised nor retried.  `decode`
-    undoes a Content-Encoding; up to twice `buffer` bytes of the body are taken before they are read.  `patient` is
+    undoes a Content-Encoding; up to twice `buffer` bytes of the body are taken before they are read (None: as many as
+    the other requests leave).  `patient` is
     False for a request that has a fallback: it is not retried.
     """
 
@@ -80,7 +85,7 @@ class Request:
     handled: frozenset[int] = frozenset()
     decode: bool = True
     patient: bool = True
-    buffer: int = READ_BUFFER
+    buffer: int | None = None
 
     @property
     def headers(self) -> dict[str, str]:
@@ -258,13 +263,17 @@ class Transport:
         places = (self._hosts.of(realm_of(hop.url)), self._all, self._sleep)
         return _Exchange(*places, partial(self._send, hop, request), hop, meter)
 
+    def _share(self) -> int:
+        """Return the buffer of one of the requests under way."""
+        return min(MOST_BUFFER, max(SEGMENT_BUFFER, ALL_BUFFERS // max(1, self._all.borrowed_tokens)))
+
     async def _send(self, hop: Hop, request: Request) -> Response:
         return await self._session.get(
             hop.url,
             request.headers,
             middleware=self._auth.middleware(hop),
             decode=request.decode,
-            buffer=request.buffer,
+            buffer=request.buffer or self._share(),
         )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "FLAG_DESCRIPTOR",
     "FLAG_UTF8",
     "LOCAL",
+    "LOCAL_HEADER",
     "LOCAL_SIZE",
     "MARK16",
     "MARK32",
@@ -50,8 +51,8 @@ FLAG_UTF8 = 1 << 11
 _UNREADABLE = {1 << 6: "strongly encrypted", 1 << 0: "encrypted", 1 << 5: "patched data", 1 << 13: "masked"}
 UNREADABLE = sum(_UNREADABLE)
 
-_LOCAL = struct.Struct("<4s2xHH4xIIIHH")
-LOCAL_SIZE = _LOCAL.size
+LOCAL_HEADER = struct.Struct("<4s2xHH4xIIIHH")
+LOCAL_SIZE = LOCAL_HEADER.size
 CENTRAL_SIZE = 46  # the fixed part of an entry of the directory (4.3.12)
 # One by one: 32 bit, with signature, 64 bit, with signature (4.3.9.1 to 4.3.9.3).
 _DESCRIPTORS = {
@@ -94,7 +95,7 @@ def shown(name: str | bytes) -> str:
 
 def parse_local(data: bytes) -> LocalHeader:
     """Parse the fixed part of a local header, `LOCAL_SIZE` bytes that are there.  Raises Malformed."""
-    signature, *fields = _LOCAL.unpack_from(data)
+    signature, *fields = LOCAL_HEADER.unpack_from(data)
     if signature != LOCAL:
         raise Malformed("no local header stands where the central directory says one does")
     return LocalHeader(*fields)

@@ -25,7 +25,9 @@ def test_it_doubles_in_a_round_trip_up_to_the_most() -> None:
     assert limit.now == 100
 
 
-@pytest.mark.parametrize(("seconds", "grown"), [(QUICK, 1), (QUICK * 1.5, 1), (QUICK * 1.5 + 0.019, 1), (LATE, 0)])
+@pytest.mark.parametrize(
+    ("seconds", "grown"), [(QUICK, 1), (QUICK * 1.5, 1), (QUICK * 1.5 + 0.004, 1), (QUICK * 1.5 + 0.006, 0), (LATE, 0)]
+)
 def test_a_late_answer_leaves_it_as_it_is(seconds: float, grown: int) -> None:
     limit = Limit(most=100)
     limit.answered(QUICK)
@@ -34,12 +36,24 @@ def test_a_late_answer_leaves_it_as_it_is(seconds: float, grown: int) -> None:
     assert limit.now == before + grown
 
 
+def test_after_a_late_answer_it_grows_slowly() -> None:
+    limit = Limit(most=100)
+    limit.answered(QUICK)
+    limit.answered(LATE)
+    before = limit.now
+    for _ in range(before - 1):
+        limit.answered(QUICK)
+    assert limit.now == before
+    limit.answered(LATE)  # those before it still count
+    limit.answered(QUICK)
+    assert limit.now == before + 1
+
+
 def test_the_first_answer_has_nothing_to_be_late_against() -> None:
     limit = Limit(most=100)
     limit.answered(10)
     assert limit.now == FIRST + 1
     limit.answered(QUICK)  # the connection was new, and this one is not
-    limit.answered(10)
     assert limit.now == FIRST + 2
 
 
