@@ -118,15 +118,18 @@ def lay_out(wheels: Iterable[Wheel], root: Path) -> None:
     """Write `root/simple/<project>/index.json` and `index.html`; the files are links in `root/files/`.
 
     JSON (PEP 691) tells sizes and digests (PEP 700), HTML (PEP 503) digests only, as those of public indexes do.
+    `root/html/<project>/` has no JSON: an index of before PEP 691.
     """
     files = root / "files"
     files.mkdir(parents=True)
     for wheel in wheels:
         (files / wheel.path.name).symlink_to(wheel.path.resolve())
-        page = root / "simple" / wheel.project
-        page.mkdir(parents=True)
-        (page / "index.json").write_text(_json_page(wheel), encoding="utf-8")
-        (page / "index.html").write_text(_html_page(wheel), encoding="utf-8")
+        both, html_only = root / "simple" / wheel.project, root / "html" / wheel.project
+        both.mkdir(parents=True)
+        html_only.mkdir(parents=True)
+        (both / "index.json").write_text(_json_page(wheel), encoding="utf-8")
+        for page in (both, html_only):
+            (page / "index.html").write_text(_html_page(wheel), encoding="utf-8")
 
 
 def _json_page(wheel: Wheel) -> str:

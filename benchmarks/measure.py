@@ -5,21 +5,28 @@ among them) are the operating system's own account of a finished run; requests a
 """
 
 import os
+import re
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server import Server
 
+LAUNCH = Path(__file__).with_name("launch.py")
 # What ru_maxrss counts in.
 RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 MIB = 1 << 20
+# Contestants whose name begins so are ours: the others are compared with the first of them, and they must not fail.
+OURS = "fetcher"
+# What people set for their own use of these tools has no place in a contest; nor have their proxies.
+SETTINGS = re.compile("(FETCHER|NAB|PIP|POETRY|UV)_|.*_PROXY$", re.IGNORECASE)
 
 
 class Failed(Exception):
@@ -58,14 +65,27 @@ class Missing:
     reason: str
 
 
-def alternate(contestants: Sequence[Contestant], server: Server, runs: int) -> dict[str, list[Run]]:
-    """Run each contestant once uncounted, then all in turn, `runs` times; raises Failed."""
-    done: dict[str, list[Run]] = {contestant.name: [] for contestant in contestants}
-    for number in range(runs + 1):
+def alternate(
+    contestants: Sequence[Contestant], server: Server, runs: int, *, uncounted: int = 1
+) -> dict[str, list[Run] | Failed]:
+    """Run all contestants in turn: first the runs that do not count, then those that do.
+
+    One that fails is left out from then on, and has its failure for a result; if it is ours, Failed is raised.
+    """
+    done: dict[str, list[Run] | Failed] = {contestant.name: [] for contestant in contestants}
+    for number in range(uncounted + runs):
         for contestant in contestants:
-            run = run_once(contestant, server)
-            if number:
-                done[contestant.name].append(run)
+            finished = done[contestant.name]
+            if isinstance(finished, Failed):
+                continue
+            try:
+                run = run_once(contestant, server)
+            except Failed as failed:
+                if contestant.name.startswith(OURS):
+                    raise Failed(f"{contestant.name}: {failed}") from failed
+                done[contestant.name] = failed
+            else:
+                finished += [run] if number >= uncounted else []
     return done
 
 
@@ -75,46 +95,73 @@ def run_once(contestant: Contestant, server: Server) -> Run:
         out = Path(folder) / "out"
         out.mkdir()
         command = [argument.replace("{out}", str(out)) for argument in contestant.command]
+        # What one run wrote is not written back at the cost of the next.
+        os.sync()
         server.forget()
         with (Path(folder) / "stdout").open("w+b") as stdout, (Path(folder) / "stderr").open("w+b") as stderr:
-            began = time.monotonic()
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-I", "-S", str(LAUNCH), f"{folder}/took", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env={**os.environ, **contestant.environment},
+                env=_environment(contestant),
                 cwd=out,
+                start_new_session=True,
             )
-            _, status, usage = os.wait4(process.pid, 0)
-            wall = time.monotonic() - began
-            process.returncode = os.waitstatus_to_exitcode(status)
+            _wait(process)
             stdout.seek(0)
             stderr.seek(0)
             if process.returncode:
-                said = stderr.read().decode(errors="replace")[-1000:]
-                raise Failed(f"{contestant.name} ended with {process.returncode}: {said}\n{shlex.join(command)}")
+                said = (stderr.read() or stdout.read()).decode(errors="replace").strip()[-1000:]
+                last = said.rpartition("\n")[2]
+                raise Failed(f"it ended with {process.returncode}: {last}\n{shlex.join(command)}\n{said}")
             contestant.check(stdout.read(), out)
+        wall, cpu, memory = map(float, (Path(folder) / "took").read_text().split())
     requests, size = server.count()
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * RSS_UNIT, requests, size)
+    return Run(wall, cpu, int(memory) * RSS_UNIT, requests, size)
 
 
-def print_table(title: str, done: Mapping[str, list[Run]], missing: Sequence[Missing] = ()) -> None:
-    """Print a table in Markdown: medians, and the ratio of the first contestant's wall time to each other's."""
+def _environment(contestant: Contestant) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not SETTINGS.match(name)}
+    return kept | dict(contestant.environment)
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a process to end; if that is interrupted, end it and its children."""
+    try:
+        process.wait()
+    except BaseException:
+        with suppress(ProcessLookupError):  # it has just ended
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+
+
+def print_table(title: str, done: Mapping[str, list[Run] | Failed], missing: Sequence[Missing] = ()) -> None:
+    """Print a table in Markdown: medians, and the ratio of our wall time to theirs; below it who is not in it."""
     print(f"\n### {title}\n")
+    ours = next((runs for name, runs in done.items() if name.startswith(OURS)), None)
     rows = [("", "wall s", "CPU s", "memory MiB", "requests", "MiB", "ours / theirs")]
-    ours = next(iter(done.values()))
-    for name, runs in done.items():
-        ratio = "" if runs is ours else _ratio([a.wall / b.wall for a, b in zip(ours, runs, strict=True)])
-        rows.append((name, *_medians(runs), ratio))
+    rows += [(name, *_cells(runs, ours)) for name, runs in done.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for number, row in enumerate(rows):
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
         if number == 0:
             print("|" + "|".join("-" * (width + 1) + (":" if at else "-") for at, width in enumerate(widths)) + "|")
+    for name, runs in done.items():
+        if isinstance(runs, Failed):
+            print(f"\nfailed: {name}: {str(runs).partition(chr(10))[0]}")
     for peer in missing:
         print(f"\nmissing: {peer.name}: {peer.reason}")
     sys.stdout.flush()
+
+
+def _cells(runs: list[Run] | Failed, ours: list[Run] | Failed | None) -> tuple[str, ...]:
+    if isinstance(runs, Failed):
+        return ("failed", "", "", "", "", "")
+    if ours is None or isinstance(ours, Failed) or runs is ours:
+        return (*_medians(runs), "")
+    return (*_medians(runs), _ratio([a.wall / b.wall for a, b in zip(ours, runs, strict=True)]))
 
 
 def _medians(runs: Sequence[Run]) -> tuple[str, ...]:

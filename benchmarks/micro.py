@@ -1,44 +1,35 @@
-"""Time the pure rooms: `python benchmarks/micro.py [WORD...]` runs the cases whose names contain a word, or all.
+"""Time the pure rooms, with pytest-benchmark: `pytest benchmarks/micro.py [-k WORD]`.
 
-One line per case: the shortest and the median run, in milliseconds, over RUNS runs after one that does not count.
-A case is a function that prepares its input and returns what is to be timed; `@case` puts it into the table.
+Pages of 10,000 files, scopes of 50 indexes, the look at first bytes, the plan over a small wheel and over one of 15,000
+entries.
 """
 
-import gc
 import hashlib
+import io
 import json
-import statistics
-import sys
-import time
+import zipfile
 from collections.abc import Callable
 from html import escape
 
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 from yarl import URL
 
 from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index, Scopes
+from fetcher.segments import Piece, Suffix
+from fetcher.wheel.plan import WheelMetadata, plan_metadata
+from fetcher.wheel.sniff import sniff
 
-RUNS = 25
 FILES = 10_000
 INDEXES = 50
 LOOKUPS = 1_000
 
 PAGE = "https://index.localhost/simple/demo/"
+INDEX = Index("https://index.localhost/simple", name="demo")
 ABSOLUTE = "https://files.localhost/packages"
 RELATIVE = "../../packages"
-
-Work = Callable[[], object]
-CASES: dict[str, Callable[[], Work]] = {}
-
-
-def case(name: str) -> Callable[[Callable[[], Work]], Callable[[], Work]]:
-    """Enter a case under its name."""
-
-    def enter(prepare: Callable[[], Work]) -> Callable[[], Work]:
-        CASES[name] = prepare
-        return prepare
-
-    return enter
+WHEEL = "demo-1.0-py3-none-any.whl"
 
 
 def listed(root: str) -> list[dict[str, object]]:
@@ -85,63 +76,62 @@ def anchor(file: dict[str, object]) -> str:
     )
 
 
-def parsing(body: bytes) -> Work:
-    """Return the parsing of a page, checked once."""
-    index = Index("https://index.localhost/simple", name="demo")
-    if len(parse_page(body, url=PAGE, name="demo").files) != FILES:
-        raise AssertionError("the page was not read whole")
-    return lambda: parse_page(body, url=PAGE, name="demo", listed_by=index)
+@pytest.mark.parametrize("root", [ABSOLUTE, RELATIVE], ids=["absolute links", "relative links"])
+@pytest.mark.parametrize("write", [json_page, html_page], ids=["JSON", "HTML"])
+def test_page(benchmark: BenchmarkFixture, write: Callable[[str], bytes], root: str) -> None:
+    body = write(root)
+    project = benchmark(lambda: parse_page(body, url=PAGE, name="demo", listed_by=INDEX))
+    assert len(project.files) == FILES
 
 
-@case(f"page, JSON, {FILES:,} files, absolute links")
-def _() -> Work:
-    return parsing(json_page(ABSOLUTE))
-
-
-@case(f"page, JSON, {FILES:,} files, relative links")
-def _() -> Work:
-    return parsing(json_page(RELATIVE))
-
-
-@case(f"page, HTML, {FILES:,} files, absolute links")
-def _() -> Work:
-    return parsing(html_page(ABSOLUTE))
-
-
-@case(f"page, HTML, {FILES:,} files, relative links")
-def _() -> Work:
-    return parsing(html_page(RELATIVE))
-
-
-@case(f"scope, {INDEXES} indexes, {LOOKUPS:,} lookups")
-def _() -> Work:
+def test_scopes(benchmark: BenchmarkFixture) -> None:
     scopes = Scopes(Index(f"https://index.localhost/team{n}/project/+simple", name=f"i{n}") for n in range(INDEXES))
     urls = [URL(f"https://index.localhost/team{n % (2 * INDEXES)}/project/+f/ab/cd/demo.whl") for n in range(LOOKUPS)]
-    return lambda: [scopes.resolve(url) for url in urls]
+    found = benchmark(lambda: [scopes.resolve(url) for url in urls])
+    assert sum(scope is not None for scope in found) == LOOKUPS // 2
 
 
-def timed(work: Work) -> list[float]:
-    """Return the milliseconds of each run; freeing the result is not part of it."""
-    work()
-    runs: list[float] = []
-    for _ in range(RUNS):
-        gc.collect()
-        start = time.perf_counter()
-        result = work()
-        runs.append((time.perf_counter() - start) * 1000)
-        del result
-    return runs
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"PK\x03\x04" + bytes(1020), "zip"),
+        (
+            b"\xef\xbb\xbf\n" + b"<!-- a login page's template -->\n" * 10 + b"<!DOCTYPE html><title>Log in</title>",
+            "html",
+        ),
+        (b'{"error": "unauthorized"}', "json"),
+    ],
+    ids=["zip", "HTML", "JSON"],
+)
+def test_sniff(benchmark: BenchmarkFixture, head: bytes, kind: str) -> None:
+    assert benchmark(sniff, head) == kind
 
 
-def main(words: list[str]) -> None:
-    """Run the cases and print the table."""
-    chosen = {name: prepare for name, prepare in CASES.items() if not words or any(word in name for word in words)}
-    width = max(map(len, chosen), default=0)
-    print(f"{'case':{width}}  {'min ms':>8}  {'median':>8}")
-    for name, prepare in chosen.items():
-        runs = timed(prepare())
-        print(f"{name:{width}}  {min(runs):8.1f}  {statistics.median(runs):8.1f}", flush=True)
+@pytest.mark.parametrize("entries", [30, 15_000])
+def test_plan(benchmark: BenchmarkFixture, entries: int) -> None:
+    wheel = wheel_of(entries)
+    assert benchmark(lambda: follow(wheel)).version == "1.0"
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def wheel_of(entries: int) -> bytes:
+    """Return a wheel of so many entries besides its METADATA, which has a long description."""
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w") as archive:
+        for number in range(entries):
+            archive.writestr(f"demo/include/some/long/path/to/a/header_{number:05d}.h", b"")
+        text = f"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n\n{'A line of the description.' * 500}"
+        archive.writestr("demo-1.0.dist-info/METADATA", text, zipfile.ZIP_DEFLATED)
+    return body.getvalue()
+
+
+def follow(wheel: bytes) -> WheelMetadata:
+    """Read METADATA out of a wheel of unknown size that is at hand."""
+    plan = plan_metadata(WHEEL, None)
+    wanted = next(plan)
+    while True:
+        segment = wanted.of(len(wheel)) if isinstance(wanted, Suffix) else wanted
+        try:
+            wanted = plan.send(Piece(segment.start, wheel[segment.start : segment.stop], len(wheel)))
+        except StopIteration as done:
+            found: WheelMetadata = done.value
+            return found

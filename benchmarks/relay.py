@@ -19,7 +19,7 @@ async def carry_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, l
         await asyncio.sleep(latency)
         writer.write(piece)
         await writer.drain()
-    writer.close()
+    writer.write_eof()  # one who has no more to ask may still wait for the answer
 
 
 async def carry_down(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rate: int) -> None:

@@ -147,7 +147,6 @@ http {
 	types { text/html html; $json_type json; }
 	default_type application/octet-stream;
 	sendfile on;
-	tcp_nopush on;
 	keepalive_requests 100000;
 	map $$http_accept $$page { default index.html; "~simple\\.v1\\+json" index.json; }
 	server {
@@ -156,6 +155,7 @@ http {
 		$ranges
 		$rate
 		location /simple/ { $wait try_files $${uri}$$page =404; }
+		location /html/ { $wait try_files $${uri}index.html =404; }
 		location / { $wait }
 	}
 }

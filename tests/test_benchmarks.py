@@ -1,0 +1,396 @@
+"""The benchmark programs do what they say: who did the work is in the table, and who is not is named."""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+import venv
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+PROJECTS = 6
+MIB = 1 << 20
+
+
+def load(name: str, alias: str | None = None) -> ModuleType:
+    """Import a module of the benchmarks, which are programs in a folder and no package."""
+    spec = spec_from_file_location(alias or name, BENCHMARKS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# In this order: `measure` imports `server`. The tests have a `corpus` of their own.
+server = load("server")
+measure = load("measure")
+corpus = load("corpus", "benchmark_corpus")
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    return corpus.generate_wheels(tmp_path_factory.mktemp("wheels"), PROJECTS)
+
+
+@contextmanager
+def serving(root: Path, **how: Any) -> Iterator[Any]:
+    """Serve a folder as the benchmarks do, or skip the test."""
+    with ExitStack() as stack:
+        try:
+            served = stack.enter_context(server.serving(root, **how))
+        except server.NoServer as missing:
+            pytest.skip(str(missing))
+        yield served
+
+
+def start(program: str, *arguments: str, python: Path = Path(sys.executable), **environment: str) -> Any:
+    return subprocess.Popen(
+        [python, BENCHMARKS / program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | environment,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def printed_by(program: str, *arguments: str, **how: Any) -> str:
+    """Run a benchmark program to its end, which must be a good one; return what it printed."""
+    with start(program, *arguments, **how) as process:
+        out, err = process.communicate(timeout=60)
+    if "neither nginx" in err:
+        pytest.skip(err.strip())
+    assert process.returncode == 0, err
+    return str(out)
+
+
+def rows(printed: str) -> dict[str, list[str]]:
+    """The rows of the tables in a text, by their first cell."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"]
+    return {row[0]: row[1:] for row in cells}
+
+
+# ---------------------------------------------------------------------------------------------------------- metadata.py
+
+
+def test_metadata(wheels: Sequence[Any]) -> None:
+    folder = str(wheels[0].path.parent)
+    printed = printed_by("metadata.py", "--quick", "--runs", "1", "--only", "ranges, 0 ms", "--corpus", folder)
+
+    assert f"corpus: {PROJECTS} real wheels" in printed
+    assert printed.count("###") == 1
+    wall, cpu, memory, requests, mib, ratio = rows(printed)["fetcher"]
+    assert min(map(float, (wall, cpu, memory, mib))) > 0
+    assert 2 * PROJECTS <= int(requests) <= 2.5 * PROJECTS
+    assert ratio == ""
+
+
+def test_a_peer_that_is_not_installed(wheels: Sequence[Any], tmp_path: Path) -> None:
+    """An environment without uv, in which all else can be imported and the web server is found."""
+    venv.create(tmp_path / "venv", symlinks=os.name != "nt")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("nginx", "caddy"):
+        if path := server.find_program(name):
+            (programs / name).symlink_to(path)
+    printed = printed_by(
+        "metadata.py",
+        *["--quick", "--runs", "1", "--only", "warm", "--corpus", str(wheels[0].path.parent)],
+        python=tmp_path / "venv" / "bin" / "python",
+        PATH=str(programs),
+        PYTHONPATH=os.pathsep.join([*(entry for entry in sys.path if entry.endswith("-packages")), str(ROOT)]),
+    )
+
+    assert 'missing: uv: it is not installed: pip install -e ".[bench]"' in printed
+    assert "missing: fetcher: it has no cache between runs yet" in printed
+    assert "uv" not in rows(printed)
+
+
+def test_a_title_that_is_not_there() -> None:
+    with start("metadata.py", "--only", "no such table") as process:
+        assert "ranges, 0 ms" in process.communicate(timeout=60)[1]
+    assert process.returncode == 2
+
+
+def test_an_interrupted_program_leaves_nothing(wheels: Sequence[Any], tmp_path: Path) -> None:
+    arguments = ["--quick", "--runs", "1000", "--only", "20 ms", "--corpus", str(wheels[0].path.parent)]
+    with start("metadata.py", *arguments, TMPDIR=str(tmp_path)) as process:
+        while process.poll() is None and not list(tmp_path.glob("*/out")):  # until the first contestant is run
+            time.sleep(0.01)
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    if "neither nginx" in err:
+        pytest.skip(err.strip())
+    assert process.returncode == 130, err
+    assert list(tmp_path.iterdir()) == []
+    assert_gone(process.pid)
+
+
+def assert_gone(group: int) -> None:
+    """No process of a group is left; the system may take a moment to bury the last one."""
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("something is left running")
+
+
+# ---------------------------------------------------------------------------------------------------------- download.py
+
+
+# It ends well, and brings five bytes.
+FALSE_ARIA2C = """\
+#!/bin/sh
+case "$1" in
+--version) echo aria2 0.0.1 ;;
+*) printf wrong > one-1.0-py3-none-any.whl ;;
+esac
+"""
+
+
+def test_download(wheels: Sequence[Any], tmp_path: Path) -> None:
+    """Among the contestants is one that does not do the work."""
+    liar = tmp_path / "aria2c"
+    liar.write_text(FALSE_ARIA2C)
+    liar.chmod(0o755)
+    printed = printed_by(
+        "download.py",
+        *["--quick", "--runs", "1", "--size", "1", "--only", "one file", "--corpus", str(wheels[0].path.parent)],
+        PATH=os.pathsep.join([str(tmp_path), os.environ["PATH"]]),
+    )
+
+    assert printed.count("###") == 1
+    wall, cpu, memory, requests, mib, ratio = rows(printed)["fetcher"]
+    assert min(map(float, (wall, cpu, memory))) > 0
+    assert (requests, mib, ratio) == ("1", "1.0", "")
+    assert rows(printed)["aria2c"][0] == "failed"
+    assert "\nfailed: aria2c: one-1.0-py3-none-any.whl has 5 bytes instead of " in printed
+
+
+def test_what_was_brought(wheels: Sequence[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "corpus", corpus)
+    load("program")
+    downloaders = load("downloaders")
+    for wheel in wheels:
+        shutil.copy(wheel.path, tmp_path)
+    downloaders.check_wheels(wheels, tmp_path)
+
+    last = tmp_path / wheels[-1].path.name
+    body = last.read_bytes()
+    last.write_bytes(body[:-1] + b"?")
+    with pytest.raises(measure.Failed, match="has another sha256"):
+        downloaders.check_wheels(wheels, tmp_path)
+    last.write_bytes(body[:-1])
+    with pytest.raises(measure.Failed, match=f"has {len(body) - 1} bytes instead of {len(body)}"):
+        downloaders.check_wheels(wheels, tmp_path)
+    last.unlink()
+    with pytest.raises(measure.Failed, match="is missing"):
+        downloaders.check_wheels(wheels, tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------- measure.py
+
+
+def timed(*walls: float) -> list[Any]:
+    return [measure.Run(wall, cpu=wall / 2, memory=50 * MIB, requests=12, bytes=3 * MIB) for wall in walls]
+
+
+def test_medians_and_ratios(capsys: pytest.CaptureFixture[str]) -> None:
+    measure.print_table("title", {"fetcher": timed(1, 2, 6), "uv": timed(2, 2, 2), "nab": timed(1, 1, 3)})
+
+    printed = capsys.readouterr().out
+    assert "### title" in printed
+    assert rows(printed)["fetcher"] == ["2.00", "1.00", "50", "12", "3.0", ""]
+    assert rows(printed)["uv"] == ["2.00", "1.00", "50", "12", "3.0", "1.00 (0.50–3.00)"]
+    assert rows(printed)["nab"][-1] == "2.00 (1.00–2.00)"
+
+
+def test_a_table_without_us_has_no_ratios(capsys: pytest.CaptureFixture[str]) -> None:
+    measure.print_table("title", {"uv": timed(2), "nab": timed(1)}, [measure.Missing("fetcher", "it has no cache")])
+
+    printed = capsys.readouterr().out
+    assert (rows(printed)["uv"][-1], rows(printed)["nab"][-1]) == ("", "")
+    assert "missing: fetcher: it has no cache" in printed
+
+
+def test_a_failed_peer_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    measure.print_table("title", {"fetcher": timed(1), "uv": measure.Failed("it ended with 2: no index\nand more")})
+
+    printed = capsys.readouterr().out
+    assert rows(printed)["uv"] == ["failed", "", "", "", "", ""]
+    assert printed.endswith("failed: uv: it ended with 2: no index\n")
+
+
+def contestant(name: str, code: str) -> Any:
+    return measure.Contestant(name, [sys.executable, "-c", code], lambda _, __: None)
+
+
+@pytest.fixture
+def idle(tmp_path: Path) -> Any:
+    """A server that nobody asks."""
+    log = tmp_path / "access.log"
+    log.touch()
+    return server.Server("http://127.0.0.1:9", "idle", log)
+
+
+def test_contestants_run_in_turn(idle: Any, tmp_path: Path) -> None:
+    note = f"open({str(tmp_path / 'notes')!r}, 'a').write"
+    done = measure.alternate([contestant("fetcher", f"{note}('f')"), contestant("uv", f"{note}('u')")], idle, 2)
+
+    assert (tmp_path / "notes").read_text() == "fufufu"
+    assert {name: len(runs) for name, runs in done.items()} == {"fetcher": 2, "uv": 2}
+    assert all(run.wall > 0 and run.cpu > 0 and run.memory > MIB and run.requests == 0 for run in done["uv"])
+
+
+def test_memory_is_that_of_the_contestant(idle: Any) -> None:
+    ours = bytearray(300 * MIB)
+    assert measure.run_once(contestant("small", ""), idle).memory < len(ours) / 3
+
+
+def test_a_peer_that_fails_is_left_out(idle: Any) -> None:
+    bad = contestant("uv", "import sys; sys.exit('first\\nlast')")
+    done = measure.alternate([contestant("fetcher", ""), bad], idle, 1)
+
+    assert len(done["fetcher"]) == 1
+    assert str(done["uv"]).startswith("it ended with 1: last\n")
+
+
+def test_we_must_not_fail(idle: Any) -> None:
+    with pytest.raises(measure.Failed, match="fetcher: it ended with 3"):
+        measure.alternate([contestant("fetcher", "raise SystemExit(3)")], idle, 1)
+
+
+def test_settings_of_the_user_stay_outside(idle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FETCHER_INDEX_X_USERNAME", "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "mine")
+    monkeypatch.setenv("INNOCENT", "kept")
+    said: list[bytes] = []
+    code = "import os; print([name for name, value in os.environ.items() if value in ('mine', 'kept', 'own')])"
+    asked = measure.Contestant(
+        "uv", [sys.executable, "-c", code], lambda output, _: said.append(output), {"UV_OWN": "own"}
+    )
+    measure.run_once(asked, idle)
+
+    assert re.findall("[A-Z_]+", said[0].decode()) == ["INNOCENT", "UV_OWN"]
+
+
+# ------------------------------------------------------------------------------------------------- server.py, relay.py
+
+
+def asked(url: str, **headers: str) -> Any:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+        return answer.status, answer.headers["Content-Type"], answer.read()
+
+
+def test_an_index_is_served(wheels: Sequence[Any], tmp_path: Path) -> None:
+    corpus.lay_out(wheels, tmp_path / "site")
+    wheel = wheels[0]
+    with serving(tmp_path / "site") as index:
+        accept = {"Accept": f"{server.JSON_TYPE}, text/html;q=0.1"}
+        _, kind, page = asked(f"{index.url}/simple/{wheel.project}/", **accept)
+        assert (kind, str(wheel.size).encode() in page) == (server.JSON_TYPE, True)
+        for url in (f"{index.url}/simple/{wheel.project}/", f"{index.url}/html/{wheel.project}/"):
+            assert asked(url)[1].startswith("text/html")
+        assert asked(f"{index.url}/html/{wheel.project}/", **accept)[1].startswith("text/html")
+        index.forget()
+        status, _, tail = asked(f"{index.url}/files/{wheel.path.name}", Range="bytes=-100")
+        assert (status, tail) == (206, wheel.path.read_bytes()[-100:])
+        assert index.count() == (1, 100)
+
+
+def test_a_server_without_ranges_that_is_far_away(wheels: Sequence[Any], tmp_path: Path) -> None:
+    corpus.lay_out(wheels, tmp_path / "site")
+    with serving(tmp_path / "site", latency=0.05, ranges=False) as index:
+        began = time.monotonic()
+        status, _, body = asked(f"{index.url}/files/{wheels[0].path.name}", Range="bytes=-100")
+        assert time.monotonic() - began >= 0.05
+    assert (status, body) == (200, wheels[0].path.read_bytes())
+
+
+@contextmanager
+def relaying(target: int, latency: float, rate: int) -> Iterator[int]:
+    (port,) = server._free_ports(1)
+    with start("relay.py", str(port), str(target), str(latency), str(rate)) as relay:
+        try:
+            yield port
+        finally:
+            relay.terminate()
+
+
+@pytest.mark.parametrize(("latency", "rate", "least"), [(0.05, 0, 0.05), (0.0, 1_000_000, 0.08), (0.0, 0, 0.0)])
+async def test_a_relay(latency: float, rate: int, least: float) -> None:
+    """What a server sends comes whole, and not before its time: 100 kB at 1 MB/s take 0.1 seconds."""
+    sent = os.urandom(100_000)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"please\n"
+        writer.write(sent)
+        writer.close()
+
+    clock = asyncio.get_running_loop().time
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as target:
+        with relaying(target.sockets[0].getsockname()[1], latency, rate) as port:
+            reader, writer = await connected(port)
+            began = clock()
+            writer.write(b"please\n")
+            assert await reader.read() == sent
+            assert clock() - began >= least
+            writer.close()
+            await writer.wait_closed()
+
+
+async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a program that has just been started."""
+    while True:
+        with suppress(ConnectionRefusedError):
+            return await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.sleep(0.01)
+
+
+# ------------------------------------------------------------------------------------------------------------ corpus.py
+
+
+def test_generated_wheels(tmp_path: Path) -> None:
+    first, again = (corpus.generate_wheels(tmp_path / name, PROJECTS) for name in ("first", "again"))
+
+    assert [wheel.sha256 for wheel in first] == [wheel.sha256 for wheel in again]
+    assert len({wheel.project for wheel in first}) == PROJECTS
+    for wheel in first:
+        assert wheel.metadata.startswith(f"Metadata-Version: 2.1\nName: {wheel.project}\nVersion: 1.0\n".encode())
+        assert zipfile.ZipFile(wheel.path).testzip() is None
+    assert [(wheel.pin, wheel.path) for wheel in corpus.find_wheels([tmp_path / "first"])] == [
+        (wheel.pin, wheel.path) for wheel in sorted(first)
+    ]
+
+
+def test_wheels_of_an_index_whose_links_lead_out(wheels: Sequence[Any], tmp_path: Path) -> None:
+    corpus.lay_out(wheels, tmp_path)
+
+    assert corpus.find_wheels([tmp_path / "simple"]) == sorted(wheels)
+    assert {wheel.path.parent for wheel in corpus.find_wheels([tmp_path / "simple"])} == {tmp_path / "files"}
+
+
+def test_the_newest_wheel_that_can_be_installed(tmp_path: Path) -> None:
+    names = ["a-1.0-py3-none-any.whl", "a-1.10-py3-none-any.whl", "a-1.9-py3-none-any.whl", "a-2.0-py3-none-moon.whl"]
+    for name in [*names, "nonsense.whl"]:
+        (tmp_path / name).touch()
+
+    assert [wheel.pin for wheel in corpus.find_wheels([tmp_path])] == ["a==1.10"]
