@@ -120,7 +120,8 @@ def _is_named(file: File, hashes: frozenset[tuple[str, str]]) -> bool:
 
 
 def _fits(file: File, requirement: Requirement, target: Target) -> bool:
-    if not file.is_wheel or file.tags.isdisjoint(target.ranks):
+    # Not `isdisjoint`: it would hash each of the target's thousand tags for every file.
+    if not file.is_wheel or not any(tag in target.ranks for tag in file.tags):
         return False
     if file.yanked and not _pins(requirement.specifier):
         return False
