@@ -230,6 +230,15 @@ def test_exit_code(found: list[errors.FetcherError | None], code: int) -> None:
     assert exit_code({0 if error is None else error.exit_code for error in found}) == code
 
 
+@pytest.fixture
+def heeded_interrupt() -> Iterator[None]:
+    """A shell's background jobs ignore SIGINT, and so does whatever they start, unless it is heeded here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupt")
 def test_interrupted() -> None:
     """130, and no traceback."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
