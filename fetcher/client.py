@@ -18,6 +18,7 @@ from fetcher.content import login_page, sniff_head
 from fetcher.download.download import Download, OnProgress, download
 from fetcher.errors import BadPage, ConfigError, NotFound
 from fetcher.explain import Explanation, explain
+from fetcher.flights import Flights
 from fetcher.index.config import PYPI_URL, search_order
 from fetcher.index.files import File, Project, file_from_url
 from fetcher.index.pages import parse_page
@@ -25,6 +26,7 @@ from fetcher.index.scope import Index, Scopes
 from fetcher.index.urls import parse_url, realm_of
 from fetcher.metadata.metadata import Metadata, read_metadata
 from fetcher.spool import Shelf
+from fetcher.transport.pace import Pace
 from fetcher.transport.retry import RetryPolicy
 from fetcher.transport.session import Session, Timeouts
 from fetcher.transport.transport import Answer, Request, Transport
@@ -53,7 +55,8 @@ class Fetcher:
 
     `indexes` are asked in order, those with `default` last; none declared means PyPI.  `credentials` are the caller's,
     by index name.  `concurrency` bounds the requests under way at once; a host gets as many as it answers quickly.
-    `retries` are the further attempts after a transient failure; `timeout` the seconds without a connection or a byte.
+    `retries` are the further attempts after a transient failure; `timeout` the seconds without a connection or a byte;
+    `limit_rate` the bytes a second, over all responses.
     `environ` is asked for `FETCHER_INDEX_<NAME>_…`, `UV_INDEX_<NAME>_…` and `NETRC`.
 
     Use it as an async context manager, under asyncio.  Raises ConfigError for names declared twice and credentials for
@@ -68,6 +71,7 @@ class Fetcher:
         concurrency: int = 100,
         retries: int = 3,
         timeout: float = 30.0,
+        limit_rate: float | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         declared = [Index(index) if isinstance(index, str) else index for index in indexes]
@@ -75,13 +79,16 @@ class Fetcher:
         self._by_name = {index.name: index for index in self._indexes if index.name}
         _check_names(self._indexes, credentials or {})
         self._auth = Authenticator(Scopes(self._indexes), credentials=credentials, environ=environ)
-        self._session = Session(Timeouts(connect=timeout, read=timeout, window=timeout))
+        self._session = Session(
+            Timeouts(connect=timeout, read=timeout, window=timeout), Pace(limit_rate) if limit_rate else None
+        )
         self._transport = Transport(
             self._session, self._auth, concurrency=concurrency, retry=RetryPolicy(retries=retries)
         )
         self._shelf = Shelf()
         # METADATA that was given out before anything vouched for it: URL of the wheel -> SHA-256.
         self._unverified: dict[str, str] = {}
+        self._downloads: Flights[Download] = Flights()
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -140,16 +147,23 @@ class Fetcher:
     ) -> Download:
         """Bring a file (of a project, or a URL) into a directory; it appears there whole or not at all.
 
+        The same file asked for again meanwhile is brought once.  A part that an earlier run left is gone on from, where
+        the index's digest or a strong validator can tell that it is the same file.
+
         Raises HashMismatch, LoginPage, NotAWheel, MetadataMismatch, DiskError, and what auth, transport and statuses
         raise.
         """
         file = _as_file(file)
+        key = (file.url, *sorted(file.hashes.items()), os.fspath(directory))
+        return await self._downloads.share(key, partial(self._download, file, Path(directory), fsync, on_progress))
+
+    async def _download(self, file: File, directory: Path, fsync: bool, on_progress: OnProgress | None) -> Download:
         kept = self._shelf.take(file.url)
         try:
             return await download(
                 self._transport,
                 file,
-                Path(directory),
+                directory,
                 kept=kept,
                 metadata_sha256=self._unverified.get(file.url),
                 fsync=fsync,

@@ -277,8 +277,9 @@ def missay(fault: Says, answer: Answer, nth: int) -> Answer:
             return replace(answer, framing=fault.framing)
         case Cut():
             cut = replace(answer, cut_after=fault.after, reset=fault.reset)
-            # A body that is no longer than that is whole, and there is nothing to cut.
-            return cut if _among_first(nth, fault.times) and len(answer.body) > fault.after else answer
+            # A body that is no longer than that is whole, and there is nothing to cut but the empty last chunk.
+            left = len(answer.body) - fault.after + (answer.framing == "chunked")
+            return cut if _among_first(nth, fault.times) and left > 0 else answer
         case Silence():
             return replace(answer, delay=answer.delay + fault.seconds) if _among_first(nth, fault.times) else answer
         case Stall():

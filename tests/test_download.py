@@ -128,14 +128,15 @@ async def test_one_plain_get(knows: str, dest: Path) -> None:
 
 
 async def test_the_final_name_is_not_there_before_the_last_byte(dest: Path) -> None:
-    async with serving(Stall(200_000, 0.15)) as index, corp(index) as fetcher:
+    wheel = make_wheel(size=6_000_000, method=zipfile.ZIP_STORED)
+    async with serving(Stall(len(wheel) - 1000, 0.15), wheel=wheel) as index, corp(index) as fetcher:
         running = asyncio.create_task(fetcher.download(await find(fetcher), dest))
         await until(lambda: left_in(dest))
         meanwhile = left_in(dest)
         await running
     assert NAME not in meanwhile
-    assert len(meanwhile) == 1
-    assert is_there(dest)
+    assert all(name.startswith(f".{NAME}.") for name in meanwhile)
+    assert is_there(dest, wheel)
 
 
 async def test_the_directory_is_made(tmp_path: Path) -> None:
@@ -609,6 +610,21 @@ async def test_disk_error_at_the_rename(dest: Path) -> None:
 
 async def test_a_directory_that_may_not_be_written_to(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for anybody who is not root."""
+    real = os.access
+
+    def denying(path: Any, mode: int, **more: Any) -> bool:
+        return Path(path) != dest and real(path, mode, **more)
+
+    monkeypatch.setattr(os, "access", denying)
+    async with serving() as index, corp(index) as fetcher:
+        outcome = await observe(fetcher.download(await find(fetcher), dest), index)
+    assert isinstance(outcome.error, DiskError), repr(outcome.error)
+    assert "Permission denied" in str(outcome.error)
+    assert outcome.requests == 0, "nothing is asked for that cannot be stored"
+
+
+async def test_a_directory_that_does_not_say_so(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system, where the server decides when a file is made."""
     real = os.open
 
     def denying(path: Any, flags: int, *rest: Any, **more: Any) -> int:
@@ -621,7 +637,8 @@ async def test_a_directory_that_may_not_be_written_to(dest: Path, monkeypatch: p
         outcome = await observe(fetcher.download(await find(fetcher), dest), index)
     assert isinstance(outcome.error, DiskError), repr(outcome.error)
     assert "Permission denied" in str(outcome.error)
-    assert outcome.requests == 0, "nothing is asked for that cannot be stored"
+    assert outcome.requests == 1
+    assert left_in(dest) == []
 
 
 async def test_a_name_too_long_for_the_disk_is_a_disk_error(dest: Path) -> None:
@@ -656,18 +673,23 @@ async def test_a_full_disk_is_a_disk_error(dest: Path, monkeypatch: pytest.Monke
 # --- at once, and not to the end ---------------------------------------------------------------------------------
 
 
-async def test_cancellation_in_the_middle_leaves_nothing(dest: Path) -> None:
-    async with serving(Stall(200_000, 20)) as index, corp(index) as fetcher:
+@pytest.mark.parametrize(("size", "parts"), [(300_000, 0), (6_000_000, 1)], ids=["small", "large"])
+async def test_cancellation_in_the_middle_keeps_no_more_than_a_large_part(size: int, parts: int, dest: Path) -> None:
+    wheel = make_wheel(size=size, method=zipfile.ZIP_STORED)
+    async with serving(Stall(size - 100_000, 20), wheel=wheel) as index, corp(index) as fetcher:
         file = await find(fetcher)
+        before = index.body_bytes
         running = asyncio.create_task(fetcher.download(file, dest))
-        await until(lambda: left_in(dest))
+        await until(lambda: index.body_bytes - before >= size - 100_000)
+        await until(lambda: len(list(dest.glob(".*.part"))) == parts)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert left_in(dest) == []
+        left = [Path(name).suffix for name in left_in(dest)]
         index.faults = {}
         await fetcher.download(file, dest)  # and the Fetcher is none the worse for it
-    assert is_there(dest)
+    assert left == [".part", ".json"][: 2 * parts]
+    assert is_there(dest, wheel)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 3, 5, 8])
@@ -842,3 +864,16 @@ async def test_keep_alive_opens_no_more_connections_than_run_at_once(
         await asyncio.gather(*(one(name) for name in names))
     assert index.requests == 2 * len(names)
     assert index.connections <= concurrency
+
+
+async def test_a_limited_rate_holds_for_all_together(tmp_path: Path) -> None:
+    """The bound is one of bytes: no more than the rate allows in the time it took."""
+    wheels = {wheel_filename(name): make_wheel(name, size=300_000) for name in ("one", "two")}
+    loop = asyncio.get_running_loop()
+    async with FakeIndex(wheels=wheels) as index, corp(index, limit_rate=400_000) as fetcher:
+        files = [await find(fetcher, name) for name in ("one", "two")]
+        began = loop.time()
+        done = await asyncio.gather(*(fetcher.download(file, tmp_path) for file in files))
+        seconds = loop.time() - began
+    total = sum(download.size for download in done)
+    assert total <= 400_000 * (seconds + 0.25) + 1

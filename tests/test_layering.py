@@ -15,7 +15,7 @@ LAYERS = (
     ("version", "segments", "disk", "index.urls"),
     ("errors",),
     ("index",),
-    ("digest",),
+    ("digest", "flights"),
     ("spool",),
     ("auth", "wheel"),
     ("transport",),
@@ -35,8 +35,10 @@ PURE = (
     "auth.credentials",
     "wheel",
     "transport.limit",
+    "transport.pace",
     "transport.reply",
     "transport.retry",
+    "download.resume",
 )
 NOT_PURE = ("index.config",)
 IMPURE = {"aiohttp", "anyio", "asyncio", "os", "pathlib", "socket", "time", "random", "logging"}

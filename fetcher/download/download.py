@@ -4,29 +4,56 @@
 2. The first bytes are looked at before any is written under the file's name: a login page is no wheel.
 3. Everything goes to a part file; the final name appears when length and digest are right, and for a wheel without a
    digest when its zip directory is.
-4. A wrong digest is given one restart from zero, then it is an error and nothing is kept.
+4. What came before a failure is gone on from, in this run or a later one, where `resume` finds that it may.
+5. A wrong digest is given one restart from zero, then it is an error and nothing is kept.
 """
 
 import hashlib
+import logging
 import time
+import zipfile
+import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from fetcher.content import not_a_wheel, other_content, read_head, read_plan, sniff_head
 from fetcher.digest import Digest
 from fetcher.disk import on_disk
 from fetcher.download.partfile import PartFile
-from fetcher.errors import BadReply, ConfigError, DiskError, MetadataMismatch, Truncated
+from fetcher.download.resume import (
+    Append,
+    Complete,
+    FromStart,
+    Origin,
+    Refuse,
+    Rest,
+    Restart,
+    decide_answer,
+    decide_request,
+    origin_of,
+)
+from fetcher.errors import (
+    BadReply,
+    ConfigError,
+    ContentError,
+    DiskError,
+    MetadataMismatch,
+    TransportError,
+    Truncated,
+)
 from fetcher.index.files import File, is_safe_name
 from fetcher.index.urls import redact
 from fetcher.spool import Spool
-from fetcher.transport.reply import Whole, decide_whole
+from fetcher.transport.reply import RANGE_REFUSALS, UNSATISFIABLE, Whole, decide_whole
 from fetcher.transport.transport import Answer, Meter, Request, Transport
 from fetcher.wheel.plan import plan_metadata
 
 __all__ = ["Download", "Progress", "download"]
+
+logger = logging.getLogger(__name__)
 
 # Of a body that is kept, and of a file that is there already: large enough that the thread, not Python, sets the pace.
 READ = 1 << 20
@@ -68,13 +95,40 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass
 class _Job:
+    """One download: what is asked for next depends on what the part file holds by then."""
+
     file: File
+    part: PartFile
+    meter: Meter
     metadata_sha256: str | None
     on_progress: OnProgress | None
+    asked: FromStart | Rest | Complete = field(default_factory=FromStart)
+    # Ranges were answered with something that cannot be right: they are not asked for again.
+    whole_only: bool = False
+    # Bytes of several answers stand in it.
+    joined: bool = False
+    resumed_from: int | None = None
 
-    def report(self, received: int, total: int | None) -> None:
+    def report(self, total: int | None) -> None:
         if self.on_progress is not None:
-            self.on_progress(Progress(self.file.filename, received, total))
+            self.on_progress(Progress(self.file.filename, self.part.size, total))
+
+    def request(self) -> Request:
+        """Return the next request, by what is here already."""
+        self.asked = FromStart()
+        if not self.whole_only:
+            self.asked = decide_request(self.part.size, self.part.origin, self.file)
+        rest = self.asked if isinstance(self.asked, Rest) else None
+        return Request(
+            self.file.url,
+            self.file.listed_by,
+            wanted=rest.segment if rest else None,
+            if_range=rest.if_range if rest else None,
+            handled=RANGE_REFUSALS | {UNSATISFIABLE} if rest else frozenset(),
+            # An archive that is itself compressed must not be unpacked on the way: some servers label .tar.gz as
+            # encoded.
+            decode=self.file.is_wheel,
+        )
 
 
 async def download(
@@ -98,16 +152,16 @@ async def download(
         raise ConfigError(f"{file.filename!r} is not a safe file name")
     began = time.monotonic()
     final = directory / file.filename
-    job = _Job(file, metadata_sha256, on_progress)
     meter = Meter()
-    digest = await _digest_of_existing(final, file)
-    if digest is None:
-        async with PartFile(final) as part:
-            digest = await _fill(transport, job, part, kept, meter)
-            await _verify(job, part.read, digest.size)
+    async with PartFile(final) as part:
+        job = _Job(file, part, meter, metadata_sha256, on_progress)
+        digest = await _look(job, trust=Digest(file.hashes).expected is not None)
+        if digest is None:
+            await _fill(transport, job, kept)
             await part.commit(fsync=fsync)
-    elif metadata_sha256 is not None:
-        await _verify(job, partial(_read_existing, final), digest.size)
+            digest = part.digest
+        elif metadata_sha256 is not None:
+            await _verify(file, metadata_sha256, partial(_read_existing, final), digest.size)
     return Download(
         path=final,
         filename=file.filename,
@@ -117,53 +171,139 @@ async def download(
         sha256=digest.sha256,
         bytes=meter.bytes,
         seconds=time.monotonic() - began,
+        resumed_from=job.resumed_from,
     )
 
 
-async def _fill(transport: Transport, job: _Job, part: PartFile, kept: Spool | None, meter: Meter) -> Digest:
-    """Write the body to the part file until it has the right digest; a second try at most."""
-    await part.begin(Digest(job.file.hashes))  # before anything is asked for: it may be that nothing can be stored
-    if kept is not None and (digest := await _copy(job, part, kept)).matches:
-        return digest
-    digest = await _transfer(transport, job, part, meter)
-    if not digest.matches:
-        digest = await _transfer(transport, job, part, meter)
-    if not digest.matches:
-        raise digest.mismatch(job.file.filename, job.file.url)
-    return digest
+async def _fill(transport: Transport, job: _Job, kept: Spool | None) -> None:
+    """Bring the body into the part file, and look whether it is right; a second try from the start at most."""
+    if kept is not None and await _copy(job, kept):
+        return
+    await _transfer(transport, job)
+    if not (job.part.digest.matches and await _is_sound(job)):
+        job.part.spoil()
+        job.part.begin(Digest(job.file.hashes), None, batch=READ)
+        await _transfer(transport, job)
+    try:
+        if not job.part.digest.matches:
+            raise job.part.digest.mismatch(job.file.filename, job.file.url)
+        await _verify(job.file, job.metadata_sha256, job.part.read, job.part.size)
+    except ContentError:
+        job.part.spoil()
+        raise
 
 
-async def _copy(job: _Job, part: PartFile, kept: Spool) -> Digest:
+async def _is_sound(job: _Job) -> bool:
+    """Look through a wheel that was put together from several answers and that no digest vouches for.
+
+    The bytes may be those of another place; or the machine stopped between two runs, and what was written last never
+    reached the disk.
+    """
+    if not (job.joined and job.file.is_wheel) or job.part.digest.expected is not None:
+        return True
+    return await job.part.inspect(_has_right_sums)
+
+
+# What zipfile raises for an archive that is not sound; for a method that it does not know; for a seek to nowhere.
+_UNSOUND = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError, OSError)
+
+
+def _has_right_sums(file: IO[bytes]) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except _UNSOUND:
+        return False
+
+
+async def _look(job: _Job, *, trust: bool) -> Digest | None:
+    """Return the digest of a file that is already in place and right; else go on from a part that was left, if any."""
+
+    def offset_of(size: int, origin: Origin | None) -> int:
+        if origin is not None and origin.digest is None and not job.file.is_wheel:
+            return 0  # nothing in the bytes could tell in the end that they are right
+        match decide_request(size, origin, job.file):
+            case Rest(segment):
+                return segment.start
+            case Complete():
+                return size
+            case FromStart():
+                return 0
+
+    size = await job.part.look(offset_of, Digest(job.file.hashes), job.file.size, trust=trust)
+    if size is None:
+        job.resumed_from = job.part.size or None
+        return None
+    digest = await _digest_of_existing(job.part.final, size, job.file)
+    return digest if digest.matches else await _look(job, trust=False)
+
+
+async def _copy(job: _Job, kept: Spool) -> bool:
+    """Take the body that was read on the way to METADATA; say whether it is right."""
+    job.resumed_from = None
+    job.part.begin(Digest(job.file.hashes), None, batch=READ)
     for start in range(0, kept.size, READ):
-        await part.write(await kept.read(start, start + READ))
-    await part.flush()
-    job.report(kept.size, kept.size)
-    return part.digest
+        await job.part.write(await kept.read(start, start + READ))
+    await job.part.settle()
+    job.report(kept.size)
+    if job.part.digest.matches:
+        await _verify(job.file, job.metadata_sha256, job.part.read, job.part.size)
+    return job.part.digest.matches
 
 
-async def _transfer(transport: Transport, job: _Job, part: PartFile, meter: Meter) -> Digest:
-    """Stream the file once into the part file."""
+async def _transfer(transport: Transport, job: _Job) -> None:
+    """Bring what is missing; where the server will not give just that, all of it."""
+    while True:
+        job.request()
+        if isinstance(job.asked, Complete) or await transport.ask(job.request, partial(_consume, job), job.meter):
+            return
+        job.whole_only = True
 
-    async def consume(answer: Answer) -> Digest:
-        chunk = await _checked_head(answer, job.file)
-        await part.begin(Digest(job.file.hashes), batch=BATCH_READS * answer.response.buffer)
-        total = answer.reply.body_size or job.file.size
-        received = 0
-        while chunk:
-            received += len(chunk)
-            await part.write(chunk)
-            job.report(received, total)
-            if job.file.size is not None and received > job.file.size:
-                raise BadReply(answer.reply.url, f"more than the {job.file.size} bytes that the index names")
+
+async def _consume(job: _Job, answer: Answer) -> bool:
+    """Write the body behind what is there, or from the start; False: the answer to a range is of no use."""
+    file, part = job.file, job.part
+    if isinstance(job.asked, Rest) and part.origin is not None:
+        match decide_answer(answer.reply, job.asked, part.origin):
+            case Append():
+                job.joined = True
+                return await _receive(job, answer, await answer.response.read_some(), part.origin.total)
+            case Refuse(reason):
+                logger.info("%s: %s; asking for the whole file", redact(file.url), reason)
+                answer.response.abandon()
+                return False
+            case Restart():
+                pass
+    head = await _checked_head(answer, file)
+    job.resumed_from = None
+    part.begin(Digest(file.hashes), origin_of(file, answer.reply), batch=BATCH_READS * answer.response.buffer)
+    job.joined = False
+    total = answer.reply.body_size or file.size
+    if not await _receive(job, answer, head, total):
+        raise BadReply(answer.reply.url, f"more than the {total if file.size is None else file.size} bytes announced")
+    return True
+
+
+async def _receive(job: _Job, answer: Answer, chunk: bytes, total: int | None) -> bool:
+    """Write the body as it comes, up to the size that the index names, else the server; False if it is longer."""
+    part, expected = job.part, total if job.file.size is None else job.file.size
+    while chunk:
+        await part.write(chunk)
+        job.report(total)
+        if expected is not None and part.size > expected:
+            part.spoil()
+            answer.response.abandon()
+            return False
+        try:
             chunk = await answer.response.read_some()
-        if job.file.size is not None and received < job.file.size:
-            raise Truncated(answer.reply.url, received=received, expected=job.file.size)
-        await part.flush()
-        return part.digest
-
-    # An archive that is itself compressed must not be unpacked on the way: some servers label .tar.gz as encoded.
-    request = Request(job.file.url, job.file.listed_by, decode=job.file.is_wheel)
-    return await transport.ask(request, consume, meter)
+        except TransportError:
+            if part.size != expected or answer.reply.content_encoding:
+                raise
+            break  # only the end of the body is missing, and that says nothing
+    if expected is not None and part.size < expected:
+        raise Truncated(answer.reply.url, received=part.size, expected=expected)
+    await part.settle()
+    return True
 
 
 async def _checked_head(answer: Answer, file: File) -> bytes:
@@ -179,33 +319,27 @@ async def _checked_head(answer: Answer, file: File) -> bytes:
     return head
 
 
-async def _verify(job: _Job, read: Callable[[int, int], Awaitable[bytes]], size: int) -> None:
+async def _verify(
+    file: File, metadata_sha256: str | None, read: Callable[[int, int], Awaitable[bytes]], size: int
+) -> None:
     """Look into a wheel that no digest vouches for, or whose METADATA was given out unverified."""
-    vouched = Digest(job.file.hashes).expected is not None
-    if not job.file.is_wheel or (vouched and job.metadata_sha256 is None):
+    vouched = Digest(file.hashes).expected is not None
+    if not file.is_wheel or (vouched and metadata_sha256 is None):
         return
-    found = await read_plan(plan_metadata(job.file.filename, size), read, size)
-    if job.metadata_sha256 not in (None, hashlib.sha256(found.raw).hexdigest()):
-        raise MetadataMismatch(job.file.filename, "it differs from the METADATA that was read before the download")
+    found = await read_plan(plan_metadata(file.filename, size), read, size)
+    if metadata_sha256 not in (None, hashlib.sha256(found.raw).hexdigest()):
+        raise MetadataMismatch(file.filename, "it differs from the METADATA that was read before the download")
 
 
-async def _digest_of_existing(final: Path, file: File) -> Digest | None:
-    """Return the digest of a file that is already in place and right, else None."""
+async def _digest_of_existing(final: Path, size: int, file: File) -> Digest:
     digest = Digest(file.hashes)
-    if digest.expected is None:
-        return None
     try:
-        size = (await on_disk(final.stat)).st_size
-        if file.size not in (None, size):
-            return None
         # In pieces, so that a cancellation is heard between them.
         for start in range(0, size, BATCH):
             await on_disk(_hash_piece, final, start, digest)
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise DiskError.of(str(final), error) from error
-    return digest if digest.matches else None
+    return digest
 
 
 async def _read_existing(path: Path, start: int, stop: int) -> bytes:

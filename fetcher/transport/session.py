@@ -25,7 +25,7 @@ import async_timeout
 import truststore
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from aiohttp.http_exceptions import ContentEncodingError
-from anyio import Lock, to_thread
+from anyio import Lock, sleep, to_thread
 from yarl import URL
 
 from fetcher.errors import (
@@ -38,6 +38,7 @@ from fetcher.errors import (
     TransportError,
     Truncated,
 )
+from fetcher.transport.pace import Pace
 from fetcher.transport.reply import Reply
 from fetcher.version import __version__
 
@@ -48,6 +49,9 @@ REST_WORTH_READING = 16 * 1024
 # ... but not for longer than this, in seconds.
 REST_PATIENCE = 1.0
 PROXY_AUTH = 407
+# With a limited rate no more is taken from the wire, unread, than comes in so many seconds.
+BUFFERED = 0.25
+LEAST_BUFFER = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,9 @@ class Timeouts:
 class Session:
     """An aiohttp session set up for package files.  Use it as an async context manager."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, pace: Pace | None = None) -> None:
         self._timeouts = timeouts
+        self._pace = pace
         self._proxies = urllib.request.getproxies()
         self._http: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
@@ -107,8 +112,10 @@ class Session:
 
         Raises TransportError for whatever goes wrong on the wire.
         """
+        if self._pace is not None:
+            buffer = min(buffer, max(LEAST_BUFFER, int(self._pace.rate * BUFFERED)))
         response = await self._get(url, headers, middleware, decode, buffer)
-        return Response(response, str(url), self._timeouts, buffer)
+        return Response(response, str(url), self._timeouts, buffer, self._pace)
 
     async def _get(
         self, url: URL, headers: Mapping[str, str], middleware: ClientMiddlewareType, decode: bool, buffer: int
@@ -156,14 +163,18 @@ class Response:
     `received` counts the body's bytes so far, decoded; up to twice `buffer` more may have come.
     """
 
-    def __init__(self, response: ClientResponse, url: str, timeouts: Timeouts, buffer: int) -> None:
+    def __init__(
+        self, response: ClientResponse, url: str, timeouts: Timeouts, buffer: int, pace: Pace | None = None
+    ) -> None:
         self.buffer = buffer
+        self._pace = pace
         self.reply = Reply.of(url, response.status, response.headers)
         self.location = response.headers.get("Location")
         self.received = 0
         self._response = response
         self._content = response.content
         self._abandoned = False
+        self._failure: FetcherError | None = None
         self._timeouts = timeouts
         self._window_bytes = 0
         self._window_left = timeouts.window
@@ -178,24 +189,36 @@ class Response:
 
         Raises Truncated, Disconnected, TimedOut, Stalled, BadReply.  Only time spent waiting counts as a stall.
         """
-        failure: FetcherError | None = None
+        failure: FetcherError | None = self._failure
         chunk = b""
+        if failure is not None:
+            raise failure
         try:
             chunk = self._content.read_nowait()
             if not chunk and not self._content.at_eof():
                 chunk = await self._wait_for_some()
         except aiohttp.ClientError as error:
             failure = self._broken(error)
+            chunk, self._failure = self._salvage(error), failure
         except TimeoutError:
             failure = Stalled(self.reply.url, least=self._timeouts.least, seconds=self._timeouts.window)
         except OSError as error:
             failure = _translate(error, self.reply.url, self._timeouts)
-        if failure is not None:
+        if failure is not None and not chunk:
             raise failure
         self.received += len(chunk)
         self._window_bytes += len(chunk)
         if self._window_bytes >= self._timeouts.least:
             self._window_bytes, self._window_left = 0, self._timeouts.window
+        if self._pace is not None and (pause := self._pace.pause(len(chunk), monotonic())):
+            await sleep(pause)
+        return chunk
+
+    def _salvage(self, error: aiohttp.ClientError) -> bytes:
+        """Return what came before the body broke: aiohttp would keep it to itself."""
+        self._content._exception = None
+        chunk = self._content.read_nowait()
+        self._content._exception = error
         return chunk
 
     async def _wait_for_some(self) -> bytes:

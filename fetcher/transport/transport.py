@@ -59,6 +59,8 @@ SEGMENT_BUFFER = 64 * 1024
 # within bounds, however many there are.
 MOST_BUFFER = 1 << 20
 ALL_BUFFERS = 8 << 20
+# An attempt that brought so many bytes more was no failure; fewer, and a server could keep us for ever.
+PROGRESS = 256 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PARTIAL = 206
 OVERLOADED = 503
@@ -179,18 +181,28 @@ class Transport:
         """Return what was learned of the URL's host."""
         return self._hosts.of(realm_of(parse_url(url)))
 
-    async def ask(self, request: Request, consume: Callable[[Answer], Awaitable[T]], meter: Meter | None = None) -> T:
+    async def ask(
+        self,
+        request: Request | Callable[[], Request],
+        consume: Callable[[Answer], Awaitable[T]],
+        meter: Meter | None = None,
+    ) -> T:
         """Send the request, hand the answer to `consume`, and return what that returns.
 
-        `consume` may be called again after a failure, and must then begin anew.  Raises FetcherError.
+        `consume` may be called again after a failure, and must then begin anew; or it goes on from where it was, and
+        `request` is called before each attempt for what is missing by then.  Attempts that brought it on are not
+        counted.  Raises FetcherError.
         """
+        ask_next: Callable[[], Request] = (lambda: request) if isinstance(request, Request) else request
+        asked = ask_next()
         meter = meter or Meter()
         challenged = False
         attempt = 1
+        reached = 0  # where the furthest request began
         while True:
             hops = meter.hops = []
             try:
-                return await self._attempt(request, consume, hops, meter, challenged)
+                return await self._attempt(asked, consume, hops, meter, challenged)
             except _AnsweredChallenge:
                 challenged, meter.excused = True, meter.bytes
             except LoginPage:
@@ -200,8 +212,12 @@ class Transport:
             except FetcherError as error:
                 if _is_complaint(error):
                     self._hosts.of(realm_of(hops[-1].url)).complained(meter.sent_at)
-                if not request.patient or not meter.allows(request.wanted, len(hops)):
+                if not asked.patient or not meter.allows(asked.wanted, len(hops)):
                     raise
+                asked = ask_next()
+                begin = asked.wanted.start if isinstance(asked.wanted, Segment) else 0
+                if begin >= reached + PROGRESS:
+                    attempt, reached = 1, begin
                 await self._pause(error, attempt, hops)
                 attempt += 1
 

@@ -1,0 +1,178 @@
+"""May the bytes of an earlier attempt be gone on from?  Facts of the part file and of a reply -> verdict.
+
+Before anything is asked (RFC 9110 §13.1.5, §14.2):
+
+| what is held                                                    | verdict                                         |
+|-----------------------------------------------------------------|-------------------------------------------------|
+| nothing; or it is no part of this file, as far as can be told   | `FromStart`                                     |
+| all of it, and the index names a digest                         | `Complete`: the digest decides                  |
+| a part, and the index names a digest                            | `Rest`: the digest decides in the end           |
+| a part, and the server named a strong validator                 | `Rest`, with If-Range; its last byte at least   |
+
+The answer to a request for the rest:
+
+| answer                                                          | verdict                                         |
+|-----------------------------------------------------------------|-------------------------------------------------|
+| 206 of just that, of the same total, and the same validator     | `Append`                                        |
+| (with a digest another validator is no matter: CDNs have one an edge)                                             |
+| 200, or 206 of all of it                                        | `Restart`: this body is the file                |
+| anything else that is no error                                  | `Refuse`: the whole is asked for                |
+
+What is known of a part stands beside it, and is never trusted more than the bytes: what cannot be read is no part.
+This file is pure.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from fetcher.digest import Digest
+from fetcher.index.files import File
+from fetcher.index.urls import parse_url
+from fetcher.segments import Segment
+from fetcher.transport.reply import RANGE_REFUSALS, Partial, Reply, Whole, decide_reaction
+
+__all__ = [
+    "Append",
+    "Complete",
+    "FromStart",
+    "Origin",
+    "Refuse",
+    "Rest",
+    "Restart",
+    "decide_answer",
+    "decide_request",
+    "dump_origin",
+    "origin_of",
+    "parse_origin",
+]
+
+
+_ENTITY_TAG = re.compile(r'"[\x21\x23-\x7e]*"')
+
+
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a part is a part of.
+
+    `source` is the SHA-256 of the URL without query, which may hold a signature; `digest` is the index's, as
+    "algorithm:hex"; `total` the size of the whole in bytes; `etag` a strong validator.
+    """
+
+    source: str
+    digest: str | None = None
+    total: int | None = None
+    etag: str | None = None
+    version: Literal[1] = 1
+
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether a part of it can ever be gone on from."""
+        return bool(self.total) and (self.digest or self.etag) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class FromStart:
+    """Ask for the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Ask for this segment, the rest of the file; `if_range` goes with it."""
+
+    segment: Segment
+    if_range: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """All is here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """The body goes behind what is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The body is the whole file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Nothing of the body is used."""
+
+    reason: str
+
+
+def origin_of(file: File, reply: Reply | None = None) -> Origin:
+    """Return what is known of the file: from the index, and from the reply that begins to bring it."""
+    source = hashlib.sha256(str(parse_url(file.url).with_user(None).with_query(None)).encode()).hexdigest()
+    digest = Digest(file.hashes)
+    return Origin(
+        source=source,
+        digest=None if digest.expected is None else f"{digest.algorithm}:{digest.expected}",
+        total=file.size if reply is None or reply.body_size is None else reply.body_size,
+        etag=None if reply is None or reply.content_encoding else _strong(reply.strong_etag),
+    )
+
+
+def _strong(etag: str | None) -> str | None:
+    """Return a strong entity tag that may stand in a header (RFC 9110 §8.8.3), None for anything else."""
+    return etag if etag is not None and _ENTITY_TAG.fullmatch(etag) else None
+
+
+def parse_origin(text: bytes) -> Origin | None:
+    """Parse what stands beside a part; None for anything else."""
+    try:
+        return msgspec.json.decode(text, type=Origin)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def dump_origin(origin: Origin) -> bytes:
+    """Return the text of it that `parse_origin` reads."""
+    return msgspec.json.encode(origin)
+
+
+def decide_request(held: int, origin: Origin | None, file: File) -> FromStart | Rest | Complete:
+    """Decide what to ask for when `held` bytes are here that are said to be of `origin`."""
+    if origin is None or held <= 0 or not _fits(origin, origin_of(file)) or origin.total is None:
+        return FromStart()
+    if held > origin.total:
+        return FromStart()
+    if origin.digest is not None:
+        return Complete() if held == origin.total else Rest(Segment(held, origin.total))
+    if _strong(origin.etag) is None:
+        return FromStart()
+    # With all here, only the server can say whether it is still the file.
+    return Rest(Segment(min(held, origin.total - 1), origin.total), origin.etag)
+
+
+def _fits(origin: Origin, wanted: Origin) -> bool:
+    """Say whether a part of `origin` may be a part of what is wanted: by the digest, else by the URL."""
+    same_size = wanted.total in (None, origin.total)
+    if wanted.digest is not None:
+        return same_size and origin.digest == wanted.digest
+    return same_size and origin.digest is None and origin.source == wanted.source
+
+
+def decide_answer(reply: Reply, asked: Rest, origin: Origin) -> Append | Restart | Refuse:
+    """Decide what an answer to a request for the rest means."""
+    reaction = decide_reaction(
+        reply,
+        asked.segment,
+        refusals=RANGE_REFUSALS,
+        total=origin.total,
+        etag=None if origin.digest is not None else origin.etag,
+    )
+    match reaction:
+        case Partial():
+            return Append()
+        case Whole():
+            return Restart()
+        case _:
+            return Refuse(str(reaction))

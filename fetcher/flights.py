@@ -1,0 +1,46 @@
+"""One piece of work, shared by all who ask for it at the same time (single flight)."""
+
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from anyio import Event
+
+from fetcher.errors import FetcherError
+
+__all__ = ["Flights"]
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Flight(Generic[T]):
+    landed: Event = field(default_factory=Event)
+    results: list[T] = field(default_factory=list)
+    failure: FetcherError | None = None
+
+
+class Flights(Generic[T]):
+    """Work under way, by key.  Nobody waits for work that was cancelled: the next who waited does it anew."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, _Flight[T]] = {}
+
+    async def share(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of the work under way for `key`, or do it; a FetcherError is shared as well."""
+        while (flight := self._flights.get(key)) is not None:
+            await flight.landed.wait()
+            if flight.failure is not None:
+                raise flight.failure
+            if flight.results:
+                return flight.results[0]
+        flight = self._flights[key] = _Flight()
+        try:
+            flight.results.append(await work())
+        except FetcherError as failure:
+            flight.failure = failure
+            raise
+        finally:
+            del self._flights[key]
+            flight.landed.set()
+        return flight.results[0]

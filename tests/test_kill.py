@@ -1,0 +1,182 @@
+"""Runs that are killed at any moment: no final name ever holds anything but the whole file, and the next run goes on.
+
+`FETCHER_KILLS` is the number of kills for each set of wheels.
+"""
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import pytest
+from real_servers import RealServersMissing
+from real_static import serving, write_index
+
+import fetcher as fetcher_package
+
+pytestmark = pytest.mark.real
+
+KILLS = int(os.environ.get("FETCHER_KILLS", "4"))
+SEED = 5
+MEGABYTE = 1_000_000
+# Before this the interpreter has not even begun, in seconds.
+BEGUN = 0.25
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served, and what to ask for: `targets` are the lines of a requirements file.
+
+    `vouched`: they name digests; else there is nothing but the server's strong ETag.
+    """
+
+    targets: list[str]
+    sha256: dict[str, str]
+    sizes: dict[str, int]
+    vouched: bool
+
+
+def write_wheel(path: Path, megabytes: int, seed: int) -> None:
+    name = path.name.partition("-")[0]
+    noise = random.Random(seed).randbytes(MEGABYTE - 8)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(megabytes):
+            # No piece is like another: one that is out of place is seen.
+            archive.writestr(f"{name}/{number}.bin", number.to_bytes(8) + noise)
+        archive.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+
+
+SITES = {
+    "one of 200 MB": (1, 200, True),
+    "one of 200 MB without a digest": (1, 200, False),
+    "200 of 1 MB": (200, 1, True),
+}
+
+
+@pytest.fixture(params=SITES.values(), ids=SITES)
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    count, megabytes, vouched = request.param
+    wheels = [tmp_path / f"demo{number}-1.0-py3-none-any.whl" for number in range(count)]
+    for seed, path in enumerate(wheels):
+        write_wheel(path, megabytes, seed)
+    sha256 = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in wheels}
+    write_index(wheels, tmp_path / "root", sizes=True)
+    try:
+        with serving(tmp_path / "root", tmp_path) as url:
+            urls = {name: f"{url}/files/{name}" for name in sha256}
+            targets = [f"{url}#sha256={sha256[name]}" if vouched else url for name, url in urls.items()]
+            yield Site(targets, sha256, {path.name: path.stat().st_size for path in wheels}, vouched)
+    except RealServersMissing as missing:
+        pytest.skip(str(missing))
+
+
+@dataclass(frozen=True)
+class Program:
+    """`fetcher get -r LIST --dest DIR`, and what must hold whenever it ends."""
+
+    site: Site
+    dest: Path
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        listed = self.dest.with_suffix(".txt")
+        listed.write_text("\n".join(self.site.targets), encoding="utf-8")
+        return subprocess.Popen(
+            [sys.executable, "-m", "fetcher", "get", "-r", str(listed), "--dest", str(self.dest), "--json"],
+            stdout=subprocess.PIPE,
+            env={
+                **{name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ},
+                "HOME": str(self.dest.parent),
+                "PYTHONPATH": str(Path(fetcher_package.__file__).parents[1]),
+            },
+        )
+
+    def killed_at(self, seconds: float) -> bool:
+        """Run it so long and kill it; False if it had done by then."""
+        process = self.start()
+        try:
+            process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return True
+        assert process.returncode == 0
+        return False
+
+    def run(self) -> list[dict[str, Any]]:
+        """Run it to its end, which must be a good one."""
+        process = self.start()
+        stdout, _ = process.communicate()
+        assert process.returncode == 0
+        return [json.loads(line) for line in stdout.splitlines()]
+
+    @property
+    def finals(self) -> set[str]:
+        return {path.name for path in self.dest.glob("*") if not path.name.startswith(".")}
+
+    @property
+    def held(self) -> int:
+        """The bytes in parts that say what they are parts of: nobody can go on from others."""
+        parts = self.dest.glob(".*.part")
+        return sum(part.stat().st_size for part in parts if part.with_name(f"{part.name}.json").exists())
+
+    @property
+    def missing(self) -> int:
+        """A file that is there but that nobody vouches for is missing too."""
+        finals = self.finals if self.site.vouched else set()
+        return sum(size for name, size in self.site.sizes.items() if name not in finals) - self.held
+
+    def check_finals(self) -> None:
+        """What has its final name is whole."""
+        for name in self.finals:
+            assert hashlib.sha256((self.dest / name).read_bytes()).hexdigest() == self.site.sha256[name], name
+
+    def check_done(self) -> None:
+        """Everything is there, and nothing else."""
+        assert sorted(path.name for path in self.dest.iterdir()) == sorted(self.site.sha256)
+        self.check_finals()
+
+
+def check_next_run(program: Program) -> None:
+    """No more than 5 % above what was missing crosses the wire.
+
+    Missing is what is in no final file, and in no part on the disk.  Nothing is added to that: a part is gone on from
+    behind its last byte, and where there is none the whole file is missing.  Only of a part that is all there the last
+    byte is asked for, if no digest vouches for it.
+    """
+    missing, held, slack = program.missing, program.held, 0 if program.site.vouched else 1
+    transferred = sum(file["bytes"] for file in program.run())
+    print(f"{missing} bytes were missing, {held} held in parts, {transferred} transferred")
+    assert transferred <= 1.05 * missing + slack
+    program.check_done()
+
+
+def test_killed_at_random_moments(site: Site, tmp_path: Path) -> None:
+    """Killed once or again and again, then let go on to its end."""
+    program = Program(site, tmp_path / "dest")
+    began = time.monotonic()
+    check_next_run(program)
+    longest = max(time.monotonic() - began, 2 * BEGUN)
+    chance = random.Random(SEED)
+    kills = 0
+    # A run may have done before its moment comes: then it is no kill, and the next begins with nothing.
+    for _ in range(5 * KILLS):
+        if program.killed_at(chance.uniform(BEGUN, longest)):
+            kills += 1
+            program.check_finals()
+            if kills < KILLS and chance.random() < 0.5:
+                continue
+            check_next_run(program)
+        program.check_done()
+        rmtree(program.dest)
+        if kills == KILLS:
+            break
+    assert kills
