@@ -1,6 +1,7 @@
 """The options that all commands share, and the `Fetcher` they describe."""
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ class Settings:
     concurrency: int
     retries: int
     timeout: float
+    limit_rate: float | None
     json: bool
     quiet: bool
     verbose: int
@@ -44,6 +46,18 @@ class Selection:
     requirements: tuple[Path, ...]
     python_version: str | None
     platforms: tuple[str, ...]
+    all_platforms: bool
+
+
+_RATE = re.compile(r"(\d+(?:\.\d+)?)([KMG]?)", re.IGNORECASE | re.ASCII)
+
+
+def _parse_rate(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Return bytes a second; the suffixes are curl's, powers of 1024."""
+    match = _RATE.fullmatch(text or "")
+    if text is not None and (match is None or not float(match[1])):
+        raise click.BadParameter(f"{text!r} is no rate, such as 500K or 20M")
+    return float(match[1]) * 1024.0 ** " KMG".index(match[2].upper() or " ") if match else None
 
 
 _OPTIONS = [
@@ -70,6 +84,9 @@ _OPTIONS = [
         show_default=True,
         help="Seconds without a connection or a byte.",
     ),
+    click.option(
+        "--limit-rate", metavar="RATE", callback=_parse_rate, help="Bytes a second, over all transfers: 500K, 20M."
+    ),
     click.option("--json", is_flag=True, help="One JSON object a line."),
     click.option("-q", "--quiet", is_flag=True, help="Only errors on stderr."),
     click.option("-v", "--verbose", count=True, help="Say more on stderr; repeatable."),
@@ -85,10 +102,11 @@ _TARGET_OPTIONS = [
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="A requirements file; repeatable.",
+        help="A requirements file or pylock.toml, - for stdin; repeatable.",
     ),
     click.option("--python-version", metavar="X.Y", help="Choose wheels for this Python instead of the running one."),
     click.option("--platform", "platforms", multiple=True, metavar="TAG", help="Choose wheels for this platform."),
+    click.option("--all-platforms", is_flag=True, help="Take every wheel of a pylock.toml."),
 ]
 
 
@@ -108,6 +126,8 @@ def target_options(function: F) -> F:
 
     def collect(options: dict[str, Any]) -> dict[str, Any]:
         selection = Selection(**{name: options.pop(name) for name in Selection.__dataclass_fields__})
+        if selection.all_platforms and (selection.python_version or selection.platforms):
+            raise click.UsageError("--all-platforms excludes --python-version and --platform")
         return {"selection": selection, **options}
 
     return _with_options(function, _TARGET_OPTIONS, collect)
@@ -142,7 +162,13 @@ def make_fetcher(settings: Settings, *, index_url: str | None = None, extra: tup
         authenticate=settings.authenticate,
         configured=configured,
     )
-    return Fetcher(indexes, concurrency=settings.concurrency, retries=settings.retries, timeout=settings.timeout)
+    return Fetcher(
+        indexes,
+        concurrency=settings.concurrency,
+        retries=settings.retries,
+        timeout=settings.timeout,
+        limit_rate=settings.limit_rate,
+    )
 
 
 def _set_up_logging(settings: Settings) -> None:

@@ -13,8 +13,11 @@ from typing import Any, NoReturn, TypeVar
 import anyio
 import click
 
+from fetcher.cli.interrupt import Interruption
 from fetcher.cli.options import Selection, Settings, make_fetcher
-from fetcher.cli.targets import Target, find_file, interpreter_for, read_requested
+from fetcher.cli.progress import Watch
+from fetcher.cli.requirements import read_requested
+from fetcher.cli.targets import Target, find_file, interpreter_for
 from fetcher.client import Fetcher
 from fetcher.errors import FetcherError
 from fetcher.index.files import File
@@ -61,11 +64,17 @@ class Outcome:
 Work = Callable[[Fetcher, File, str], Awaitable[Outcome]]
 
 
-def run_targets(settings: Settings, selection: Selection, work: Work) -> NoReturn:
-    """Find the file of every target, do `work(fetcher, file, target)` with it, and exit with the code that asks for."""
+def run_targets(settings: Settings, selection: Selection, work: Work, watch: Watch | None = None) -> NoReturn:
+    """Find the file of every target, do `work(fetcher, file, target)` with it, and exit with the code that asks for.
+
+    `watch` is told how it goes.
+    """
+    watch = watch or Watch()
     try:
-        requested = read_requested(selection.targets, selection.requirements)
         interpreter = interpreter_for(selection.python_version, selection.platforms)
+        requested = read_requested(
+            selection.targets, selection.requirements, interpreter, all_platforms=selection.all_platforms
+        )
         fetcher = make_fetcher(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
     except FetcherError as error:
         finish(error, settings)
@@ -75,16 +84,25 @@ def run_targets(settings: Settings, selection: Selection, work: Work) -> NoRetur
 
     async def main() -> int:
         async with fetcher:
-            return exit_code(await run_all(requested.targets, one, settings))
+            watch.expect(requested.count)
+            return exit_code(await run_all(requested.targets, one, settings, watch))
 
-    sys.exit(run(main, settings))
+    code = run(main, settings, watch)
+    watch.conclude()
+    sys.exit(code)
 
 
-def run(main: Callable[[], Awaitable[T]], settings: Settings) -> T:
+def run(main: Callable[[], Awaitable[T]], settings: Settings, watch: Watch | None = None) -> T:
     """Run a command's coroutine in an event loop; whatever ends it early is said in one line, and ends the process."""
+    watch = watch or Watch()
+
+    def say_interrupted() -> None:
+        watch.close()
+        click.echo(watch.interrupted(), err=True)
+
     try:
-        with _collecting_seldom():
-            return anyio.run(main)
+        with Interruption(say_interrupted) as interruption, watch, _collecting_seldom():
+            return anyio.run(interruption.guard, main)
     except FetcherError as error:
         finish(error, settings)
     except ExceptionGroup as group:
@@ -119,12 +137,16 @@ def finish(error: FetcherError, settings: Settings) -> NoReturn:
 
 
 async def run_all(
-    targets: Iterable[Target], one: Callable[[Target], Awaitable[Outcome]], settings: Settings
+    targets: Iterable[Target],
+    one: Callable[[Target], Awaitable[Outcome]],
+    settings: Settings,
+    watch: Watch | None = None,
 ) -> set[int]:
     """Run the targets side by side, print each outcome in the order of the targets, and return their exit codes.
 
     No more than WINDOW times the requests at once are ahead of the first that is not done: what is kept stays bounded.
     """
+    watch = watch or Watch()
     source = enumerate(targets)
     room = anyio.Semaphore(WINDOW * settings.concurrency, fast_acquire=True)
     done: dict[int, tuple[bytes, FetcherError | None]] = {}
@@ -136,11 +158,13 @@ async def run_all(
         for number, target in source:
             await room.acquire()
             outcome = await _outcome(target, one)
+            watch.finished(outcome.error)
             done[number] = _result(outcome, settings), outcome.error
             del outcome  # it may be large, and wait for an earlier one
             while printed in done:
                 result, error = done.pop(printed)
-                _print(result, error, settings)
+                with watch.aside():
+                    _print(result, error, settings)
                 codes.add(0 if error is None else error.exit_code)
                 printed += 1
                 room.release()

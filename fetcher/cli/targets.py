@@ -1,37 +1,30 @@
-"""TARGETs: URLs, names, requirements (PEP 508), and files of them; each becomes one wheel to fetch."""
+"""TARGETs: URLs, names, requirements (PEP 508), entries of a lock; each becomes one wheel to fetch."""
 
-import logging
-import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from msgspec import structs
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 
+from fetcher.cli.lockfile import Locked
 from fetcher.client import Fetcher
 from fetcher.digest import ALGORITHMS
 from fetcher.errors import ConfigError, HashMismatch
 from fetcher.index.candidates import Target as Interpreter, choose_wheel, describe_python, this_interpreter
-from fetcher.index.files import File, file_from_url, is_digest
+from fetcher.index.files import File, file_from_url, fragment_digests
 from fetcher.index.urls import redact
 
-__all__ = ["Requested", "Target", "find_file", "interpreter_for", "read_requested"]
+__all__ = ["Target", "find_file", "interpreter_for", "parse_target"]
 
-logger = logging.getLogger(__name__)
-
-_COMMENT = re.compile(r"(^|\s)#.*$")
-_OPTION = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(?:[ \t]*=[ \t]*|[ \t]+|$)(.*)")
-_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
-_HASH = re.compile(r"\s--hash[= ](\S+)")
+_URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to fetch: a URL, or a requirement.
+    """One thing to fetch: a URL, a requirement, or an entry of a lock.
 
     `marker` says where it is wanted; only requirements files heed it.  `hashes` are those such a file pins it to.
     """
@@ -41,34 +34,18 @@ class Target:
     requirement: Requirement | None = field(default=None, repr=False)
     marker: Marker | None = None
     hashes: frozenset[tuple[str, str]] = frozenset()
+    locked: Locked | None = field(default=None, repr=False)
 
-
-@dataclass
-class Requested:
-    """All that was asked for, in order, and the options that requirements files named."""
-
-    targets: list[Target] = field(default_factory=list)
-    index_url: str | None = field(default=None, repr=False)
-    extra_index_urls: list[str] = field(default_factory=list, repr=False)
-    require_hashes: bool = False
-
-
-def read_requested(arguments: Iterable[str], files: Iterable[Path]) -> Requested:
-    """Read the arguments, then the files.  Raises ConfigError, naming file and line."""
-    requested = Requested([parse_target(argument) for argument in arguments])
-    for path in files:
-        _read_file(path, requested, opened=())
-    unpinned = [target.text for target in requested.targets if not target.hashes and "#" not in (target.url or "")]
-    if requested.require_hashes and unpinned:
-        raise ConfigError(f"--require-hashes is demanded, and {unpinned[0]} has no --hash")
-    if not requested.targets:
-        raise ConfigError("nothing to fetch: name a package, a URL, or a file with -r")
-    return requested
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it names a digest itself."""
+        fragment = (self.url or "").partition("#")[2]
+        return bool(self.hashes or self.locked or (fragment and fragment_digests(fragment)))
 
 
 def parse_target(text: str) -> Target:
     """Parse a TARGET: a URL, which a marker may follow after a blank, or a requirement.  Raises ConfigError."""
-    if re.match(r"https?://", text, re.IGNORECASE):
+    if _URL.match(text):
         url, blank, rest = text.partition(" ")
         marker = _parse_marker(rest) if blank else None
         return Target(redact(url), url=url, marker=marker)
@@ -98,11 +75,13 @@ def interpreter_for(python_version: str | None, platforms: Iterable[str]) -> Int
 
 
 async def find_file(fetcher: Fetcher, target: Target, interpreter: Interpreter) -> File:
-    """Return the file of a target: that of its URL, or the wheel that fits best.
+    """Return the file of a target: that of its URL, the locked one, or the wheel that fits best.
 
     Raises NotFound, ConfigError, HashMismatch for a digest that the requirements file does not allow, and what
     `project` raises.
     """
+    if target.locked is not None:
+        return target.locked.file(fetcher.indexes)
     if target.requirement is None or target.url is not None:
         return _demand(_file_of(target.url or ""), target.hashes)
     project = await fetcher.project(target.requirement.name)
@@ -132,79 +111,3 @@ def _demand(file: File, hashes: frozenset[tuple[str, str]]) -> File:
             f"{file.filename}: the index names no {best[0]} digest to choose one of the --hash options by"
         )
     return structs.replace(file, hashes=dict([best]))
-
-
-# ------------------------------------------------------------------------------------------------- requirements files
-
-
-def _read_file(path: Path, requested: Requested, opened: tuple[Path, ...]) -> None:
-    resolved = path.resolve()
-    if resolved in opened:
-        raise ConfigError(f"{path} includes itself")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"cannot read {path}: {reason}") from None
-    for number, line in _logical_lines(text):
-        try:
-            _read_line(line, path, requested, (*opened, resolved))
-        except ConfigError as error:
-            raise ConfigError(f"{path}, line {number}: {error}") from None
-
-
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines with their numbers, continuations joined, comments removed, variables replaced (pip's format)."""
-    begun, held = 0, ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        begun = begun or number
-        if line.endswith("\\") and not line.lstrip().startswith("#"):
-            held += line[:-1] + " "
-            continue
-        if complete := _complete(held + line):
-            yield begun, complete
-        begun, held = 0, ""
-    if complete := _complete(held):
-        yield begun, complete
-
-
-def _complete(line: str) -> str:
-    """Return a line without comment, `${NAME}` replaced by the environment's value where there is one."""
-    plain = _COMMENT.sub("", line).strip()
-    return _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), plain)
-
-
-def _read_line(line: str, path: Path, requested: Requested, opened: tuple[Path, ...]) -> None:
-    if not line.startswith("-"):
-        target = _parse_line(line)
-        if target.marker is None or target.marker.evaluate():
-            requested.targets.append(target)
-        return
-    option = _OPTION.fullmatch(line)
-    name, value = (option[1], option[2].strip("\"'")) if option else (line, "")
-    match name:
-        case "-r" | "--requirement" if "://" in value:
-            raise ConfigError(f"a requirements file is read from disk, not from {redact(value)}")
-        case "-r" | "--requirement":
-            _read_file(path.parent / value, requested, opened)
-        case "-i" | "--index-url":
-            requested.index_url = value
-        case "--extra-index-url":
-            requested.extra_index_urls.append(value)
-        case "--require-hashes":
-            requested.require_hashes = True
-        case "--no-deps" | "--prefer-binary" | "--only-binary" | "--trusted-host":
-            # What is done here anyway: no dependencies, wheels only.  TLS is always verified.
-            logger.info("%s has no effect", name)
-        case _:
-            raise ConfigError(f"the option {redact(name)} is not supported")
-
-
-def _parse_line(line: str) -> Target:
-    hashes = set()
-    for stated in _HASH.findall(line):
-        algorithm, _, digest = stated.partition(":")
-        if not is_digest(algorithm, digest.lower()):
-            raise ConfigError(f"--hash={stated} is not of the form sha256:digest")
-        hashes.add((algorithm, digest.lower()))
-    return replace(parse_target(_HASH.sub("", line).strip()), hashes=frozenset(hashes))

@@ -9,13 +9,16 @@ Rules, as pip and uv have them:
 * `requires-python` must admit the interpreter's version; one that cannot be parsed admits all.
 * Of a version's wheels one that is not yanked, then the one with the best tag (PEP 425), then the highest build number
   (PEP 427).
+* What markers ask of another interpreter is what its version and platform tell; of another platform that is its name
+  and its machine, not the release of its kernel.
 
 This file is pure.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from packaging.requirements import Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -26,21 +29,32 @@ from packaging.version import Version
 from fetcher.errors import ConfigError, NotFound
 from fetcher.index.files import File, Project
 
-__all__ = ["Target", "choose_wheel", "describe_python", "this_interpreter"]
+__all__ = ["Target", "best_wheel", "choose_wheel", "describe_python", "this_interpreter"]
 
 _PYTHON_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 _MANYLINUX = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)")
 _MACOS = re.compile(r"macosx_(\d+)_(\d+)_(\w+)")
 # PEP 513, 571, 599: the older names of three glibc versions.
 _LEGACY_MANYLINUX = {"manylinux2014": 17, "manylinux2010": 12, "manylinux1": 5}
+_LINUX = re.compile(r"(?:linux|manylinux\d+|(?:many|musl)linux_\d+_\d+)_(\w+)")
+# What the machine is called on Windows.
+_WINDOWS = {"win32": "x86", "win_amd64": "AMD64", "win_arm64": "ARM64"}
+_PLATFORM_VARIABLES = (
+    *("os_name", "sys_platform", "platform_system", "platform_machine"),
+    *("platform_release", "platform_version"),  # no tag tells these
+)
 
 
 @dataclass(frozen=True)
 class Target:
-    """An interpreter: its full version, and the rank of each tag it accepts (0 is best)."""
+    """An interpreter: its full version, and the rank of each tag it accepts (0 is best).
+
+    `environment` is what markers see there, as far as it differs from the running interpreter (PEP 508).
+    """
 
     python: Version
     ranks: Mapping[Tag, int]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def this_interpreter(python: str) -> Target:
@@ -57,10 +71,36 @@ def describe_python(python: str, platforms: Iterable[str]) -> Target:
     if match is None:
         raise ConfigError(f"{python!r} is not a Python version of the form 3.12 or 3.12.1")
     release = (int(match[1]), int(match[2]))
+    platforms = [platform.replace("-", "_").replace(".", "_") for platform in platforms]
     accepted = [tag for platform in platforms for tag in _expand_platform(platform)] or list(platform_tags())
     interpreter = f"cp{release[0]}{release[1]}"
     tags = [*cpython_tags(release, platforms=accepted), *compatible_tags(release, interpreter, accepted)]
-    return Target(Version(python), _ranked(tags))
+    return Target(Version(python), _ranked(tags), _describe_environment(python, release, platforms))
+
+
+def _describe_environment(python: str, release: tuple[int, int], platforms: Sequence[str]) -> dict[str, str]:
+    """Return what markers see of a CPython; of several platforms, on the first."""
+    full = python if python.count(".") == 2 else f"{python}.0"
+    environment = {
+        "implementation_name": "cpython",
+        "implementation_version": full,
+        "platform_python_implementation": "CPython",
+        "python_full_version": full,
+        "python_version": f"{release[0]}.{release[1]}",
+    }
+    return environment | _describe_platform(platforms[0]) if platforms else environment
+
+
+def _describe_platform(platform: str) -> dict[str, str]:
+    """Return what markers see on a platform; what its tag does not tell is empty."""
+    told: tuple[str, ...] = ()
+    if platform in _WINDOWS:
+        told = ("nt", "win32", "Windows", _WINDOWS[platform])
+    elif match := _MACOS.fullmatch(platform):
+        told = ("posix", "darwin", "Darwin", match[3])
+    elif match := _LINUX.fullmatch(platform):
+        told = ("posix", "linux", "Linux", match[1])
+    return dict(zip_longest(_PLATFORM_VARIABLES, told, fillvalue=""))
 
 
 def _ranked(tags: Iterable[Tag]) -> dict[Tag, int]:
@@ -72,7 +112,6 @@ def _ranked(tags: Iterable[Tag]) -> dict[Tag, int]:
 
 def _expand_platform(platform: str) -> Iterator[str]:
     """Yield a platform and the older ones that it can run the wheels of, newest first."""
-    platform = platform.replace("-", "_").replace(".", "_")
     for name, minor in _LEGACY_MANYLINUX.items():
         if platform.startswith(f"{name}_"):
             platform = f"manylinux_2_{minor}_{platform.removeprefix(f'{name}_')}"
@@ -109,6 +148,11 @@ def choose_wheel(
     raise NotFound("", asked=_explain_none(project, own, requirement, target))
 
 
+def best_wheel(files: Iterable[File], target: Target) -> File | None:
+    """Return the one that fits best, None if none does; for files that somebody chose already, as a lock does."""
+    return max((file for file in files if _runs(file, target)), key=lambda file: _rank(file, target), default=None)
+
+
 def _own_files(project: Project) -> list[File]:
     """Return the files that bear the project's name: flat folders and group repositories list strangers too."""
     return [file for file in project.files if file.name == project.name and file.version is not None]
@@ -119,9 +163,13 @@ def _is_named(file: File, hashes: frozenset[tuple[str, str]]) -> bool:
     return not known or bool(known & hashes)
 
 
-def _fits(file: File, requirement: Requirement, target: Target) -> bool:
+def _runs(file: File, target: Target) -> bool:
     # Not `isdisjoint`: it would hash each of the target's thousand tags for every file.
-    if not file.is_wheel or not any(tag in target.ranks for tag in file.tags):
+    return file.is_wheel and any(tag in target.ranks for tag in file.tags)
+
+
+def _fits(file: File, requirement: Requirement, target: Target) -> bool:
+    if not _runs(file, target):
         return False
     if file.yanked and not _pins(requirement.specifier):
         return False

@@ -24,6 +24,7 @@ from fake_wheels import make_wheel, metadata_of, wheel_filename
 
 from fetcher import errors
 from fetcher.cli.main import main
+from fetcher.cli.options import _parse_rate
 from fetcher.cli.run import Outcome, exit_code, run_all
 from fetcher.cli.targets import Target
 from fetcher.version import __version__
@@ -385,7 +386,8 @@ async def test_get(run: Callable[..., Done], tmp_path: Path) -> None:
         arguments = ("get", "demo", f"{index.base}/files/{OTHER}", "-i", index.url, "-d", str(tmp_path / "a" / "b"))
         done = await beside(run, *arguments)
         again = await beside(run, *arguments, "--json")
-    assert done == Done(0, "".join(f"{tmp_path / 'a' / 'b' / name}\n" for name in (DEMO, OTHER)), "")
+    assert (done.code, done.stdout) == (0, "".join(f"{tmp_path / 'a' / 'b' / name}\n" for name in (DEMO, OTHER)))
+    assert done.stderr.startswith("2 files: ")  # the summary: `test_progress`
     assert {path.name: path.read_bytes() for path in (tmp_path / "a" / "b").iterdir()} == WHEELS
     first, _ = again.objects
     assert list(first) == GET_FIELDS
@@ -554,3 +556,16 @@ async def test_a_closed_pipe_is_no_defect() -> None:
         )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("500", 500), ("500K", 512_000), ("1.5m", 1_572_864), ("2G", 2 << 30), ("20M", 20 << 20)]
+)
+def test_a_rate_is_written_as_for_curl(text: str, rate: float) -> None:
+    assert _parse_rate(None, None, text) == rate  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "0", "0K", "-1", "fast", "1T", "1 M", "٣K"])
+async def test_what_is_no_rate(run: Callable[..., Done], text: str) -> None:
+    done = run("get", "demo", "--limit-rate", text)
+    assert (done.code, "is no rate" in done.stderr) == (2, True)

@@ -1,20 +1,26 @@
 """TARGETs and requirements files: what is asked for, and where an error is."""
 
 import contextlib
+import io
+import os
 import sys
 import tempfile
+import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
+from packaging.markers import Marker
 from packaging.tags import Tag
 from packaging.version import Version
 
-from fetcher.cli.targets import Requested, Target, find_file, interpreter_for, read_requested
+from fetcher.cli.requirements import Requested, read_requested
+from fetcher.cli.targets import Target, find_file, interpreter_for
 from fetcher.client import Fetcher
-from fetcher.errors import ConfigError, HashMismatch
+from fetcher.errors import ConfigError, DiskError, HashMismatch
 
 Write = Callable[..., Path]
 AA, BB = "aa" * 32, "bb" * 32
@@ -174,9 +180,29 @@ class TestLines:
     @pytest.mark.parametrize("form", ["demo==1 ; {}", "demo==1;{}", f"{URL} ; {{}}", f"demo @ {URL} ; {{}}"])
     def test_markers(self, write: Write, form: str, marker: str, wanted: bool) -> None:
         read = read_requested(["other"], [write(form.format(marker))])
-        assert len(read.targets) == 1 + wanted
+        targets = list(read.targets)
+        assert len(targets) == read.count == 1 + wanted
         if wanted and URL in form:
-            assert read.targets[1].url == URL
+            assert targets[1].url == URL
+
+    @pytest.mark.parametrize(
+        ("marker", "wanted"),
+        [
+            ('sys_platform == "win32"', True),
+            ('python_version == "3.12"', True),
+            ('python_full_version >= "3.12.0"', True),
+            ('sys_platform == "linux"', False),
+            ('platform_machine == "x86_64"', False),
+        ],
+    )
+    def test_markers_for_another_interpreter(self, write: Write, marker: str, wanted: bool) -> None:
+        read = read_requested(["other"], [write(f"demo ; {marker}")], interpreter_for("3.12", ["win_amd64"]))
+        assert texts(read)[1:] == [f"demo ; {marker}"] * wanted
+
+    @pytest.mark.parametrize("marker", ['"x" in extras', 'python_version ~= "x"'])
+    def test_a_marker_that_makes_no_sense(self, write: Write, marker: str) -> None:
+        with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: the marker .* makes no sense here"):
+            read_requested([], [write(f"a\ndemo ; {marker}")])
 
 
 class TestHashes:
@@ -225,8 +251,12 @@ class TestHashes:
             read_requested([], [path])
 
     def test_required_and_there(self, write: Write) -> None:
-        path = write(f"--require-hashes\ndemo --hash=sha256:{AA}\n{URL} --hash=sha256:{BB}")
-        assert texts(read_requested([], [path])) == ["demo", URL]
+        path = write(f"--require-hashes\ndemo --hash=sha256:{AA}\n{URL} --hash=sha256:{BB}\n{URL}#sha256={AA}")
+        assert texts(read_requested([], [path])) == ["demo", URL, URL]
+
+    def test_another_fragment_is_no_hash(self, write: Write) -> None:
+        with pytest.raises(ConfigError, match="--require-hashes"):
+            read_requested([], [write(f"--require-hashes\n{URL}#egg=demo")])
 
 
 class TestOptions:
@@ -343,7 +373,7 @@ class TestNested:
         with pytest.raises(ConfigError, match="includes itself"):
             read_requested([], [path])
 
-    @pytest.mark.parametrize("name", ["missing.txt", "https://user:S3CR3T@host/x.txt", "/no/such/dir/x.txt"])
+    @pytest.mark.parametrize("name", ["missing.txt", "https://user:S3CR3T@host/x.txt", "/no/such/dir/x.txt", "a\0b"])
     def test_what_cannot_be_read(self, write: Write, name: str) -> None:
         with pytest.raises(ConfigError, match=r"requirements\.txt, line 3: ") as caught:
             read_requested([], [write(f"a\n\n-r {name}")])
@@ -389,7 +419,107 @@ class TestBadFile:
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ConfigError):
             path = Path(folder, "r.txt")
             path.write_text(text, encoding="utf-8", errors="replace", newline="")
-            assert read_requested([], [path]).targets
+            read = read_requested([], [path])
+            assert len(texts(read)) == read.count > 0
+
+
+class TestStdin:
+    @pytest.fixture
+    def type_in(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
+        def type_in(text: str | bytes) -> None:
+            typed = io.BytesIO(text if isinstance(text, bytes) else text.encode())
+            monkeypatch.setattr("sys.stdin", io.TextIOWrapper(typed))
+
+        return type_in
+
+    def test_as_a_target(self, type_in: Callable[[str], None], write: Write) -> None:
+        type_in(f"\ufeffb==1 # comment\r\n\nc --hash=sha256:{AA}\nd ; sys_platform == 'plan9'\n{URL}")
+        read = read_requested(["a", "-", "e"], [write("f")])
+        b, c = (targets := list(read.targets))[1:3]
+        assert [target.text for target in targets] == ["a", "b==1", "c", URL, "e", "f"]
+        assert (b.hashes, c.hashes, read.count) == (set(), {("sha256", AA)}, 6)
+        assert not sys.stdin.buffer.closed
+
+    def test_as_a_file(self, type_in: Callable[[str], None], write: Write) -> None:
+        type_in("-i https://host/simple\nb")
+        read = read_requested(["a"], [write("c"), Path("-")])
+        assert (texts(read), read.index_url) == (["a", "c", "b"], "https://host/simple")
+
+    def test_files_it_names_are_relative_to_here(
+        self, type_in: Callable[[str], None], write: Write, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(write("b").parent)
+        type_in("a\n-r requirements.txt")
+        assert texts(requested("-")) == ["a", "b"]
+
+    def test_only_once(self, type_in: Callable[[str], None]) -> None:
+        type_in("a")
+        with pytest.raises(ConfigError, match="only once"):
+            read_requested(["-"], [Path("-")])
+
+    def test_is_not_a_line(self, type_in: Callable[[str], None], write: Write) -> None:
+        type_in("a")
+        with pytest.raises(ConfigError, match="the option - is not supported"):
+            read_requested([], [write("-")])
+        with pytest.raises(ConfigError, match=r"cannot read .*-: No such file"):
+            read_requested([], [write("-r -")])
+
+    @pytest.mark.parametrize(
+        ("text", "says"),
+        [
+            ("a\n./b.whl", "<stdin>, line 2: './b.whl' is neither"),
+            (b"a # \xff", "cannot read <stdin>: it is not UTF-8"),
+            ("", "nothing to fetch"),
+        ],
+    )
+    def test_error(self, type_in: Callable[[str | bytes], None], text: str | bytes, says: str) -> None:
+        type_in(text)
+        with pytest.raises(ConfigError, match=says):
+            requested("-")
+
+
+class TestMemory:
+    def test_a_hundred_thousand_lines(self, tmp_path: Path) -> None:
+        """What would take more than 50 MB as a list."""
+        path = tmp_path / "r.txt"
+        with path.open("w") as file:
+            for number in range(100_000):
+                url = f"https://host/{number:064x}/demo-{number}-py3-none-any.whl\n"
+                file.write(url if number % 10 else f"demo-{number}=={number} --hash=sha256:{number:064x}\n")
+        tracemalloc.start()
+        try:
+            read = read_requested([], [path])
+            assert sum(1 for _ in read.targets) == read.count == 100_000
+            assert tracemalloc.get_traced_memory()[1] < 5e6
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+    def test_a_file_is_read_once(self, tmp_path: Path) -> None:
+        """`-r <(pip freeze)`"""
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        writer = threading.Thread(target=path.write_text, args=("a\nb",))
+        writer.start()
+        assert texts(read_requested([], [path])) == ["a", "b"]
+        writer.join()
+
+    def test_what_a_variable_holds_is_not_written_down(self, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+        written = io.BytesIO()
+        monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda **_: written)
+        monkeypatch.setenv("TOKEN", "S3CR3T")
+        read = read_requested([], [write(URL.replace("host", "${TOKEN}@host"))])
+        assert b"${TOKEN}" in written.getvalue()
+        assert [target.url for target in read.targets] == [URL.replace("host", "S3CR3T@host")]
+
+    def test_no_room_for_it(self, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Full(io.BytesIO):
+            def write(self, data: Any) -> int:
+                raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("tempfile.SpooledTemporaryFile", lambda **_: Full())
+        with pytest.raises(DiskError, match=r"a temporary file in .*: No space left on device"):
+            read_requested([], [write("a")])
 
 
 # ---------------------------------------------------------------------------------------------------------- what is got
@@ -450,3 +580,28 @@ class TestInterpreter:
     def test_bad_version(self) -> None:
         with pytest.raises(ConfigError):
             interpreter_for("three", [])
+
+    @pytest.mark.parametrize(
+        ("version", "platforms", "marker"),
+        [
+            ("3.12", [], 'python_version == "3.12" and python_full_version == "3.12.0"'),
+            ("3.12.4", [], 'python_version == "3.12" and implementation_version == "3.12.4"'),
+            ("3.12", [], f'sys_platform == "{sys.platform}" and platform_python_implementation == "CPython"'),
+            (None, ["win_amd64"], 'sys_platform == "win32" and os_name == "nt" and platform_machine == "AMD64"'),
+            (None, ["win32"], 'platform_system == "Windows" and platform_machine == "x86"'),
+            (None, ["win-arm64"], 'platform_system == "Windows" and platform_machine == "ARM64"'),
+            (None, ["macosx_11_0_arm64"], 'sys_platform == "darwin" and platform_machine == "arm64"'),
+            (None, ["macosx-10.9-x86_64"], 'platform_system == "Darwin" and platform_machine == "x86_64"'),
+            (None, ["manylinux2014_aarch64"], 'sys_platform == "linux" and platform_machine == "aarch64"'),
+            (None, ["manylinux_2_28_x86_64"], 'platform_system == "Linux" and platform_machine == "x86_64"'),
+            (None, ["musllinux_1_2_x86_64"], 'os_name == "posix" and platform_machine == "x86_64"'),
+            (None, ["linux_armv7l"], 'sys_platform == "linux" and platform_machine == "armv7l"'),
+            (None, ["win_amd64", "linux_x86_64"], 'sys_platform == "win32"'),
+            (None, ["plan9_mips"], 'sys_platform != "linux" and sys_platform != "win32" and platform_release == ""'),
+        ],
+    )
+    def test_what_markers_see(self, version: str | None, platforms: list[str], marker: str) -> None:
+        assert Marker(marker).evaluate(interpreter_for(version, platforms).environment)
+
+    def test_markers_see_this_one(self) -> None:
+        assert interpreter_for(None, []).environment == {}

@@ -1,0 +1,280 @@
+"""What is asked for: arguments, requirements files (pip's format), lock files, standard input.
+
+Rules:
+
+1. Everything is read and parsed before anything is fetched: an option counts for all files wherever it stands, and
+   what is wrong anywhere ends the command with nothing done.
+2. Nothing parsed is kept.  What is wanted goes to a temporary file, and is parsed again when its turn comes; so each
+   file is read once (it may be a pipe), and a hundred thousand lines need no more memory than ten.
+3. A file is a lock if its name is a lock's: `pylock.toml`, `pylock.NAME.toml`.  `-` is standard input, which may be
+   named once; files that it names are relative to the current directory.
+4. Variables are replaced on the way out, so that no secret of theirs is in the temporary file.
+"""
+
+import io
+import logging
+import os
+import re
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from packaging.pylock import is_valid_pylock_path
+
+from fetcher.cli.lockfile import Locked, holds, read_lock
+from fetcher.cli.targets import Target, interpreter_for, parse_target
+from fetcher.errors import ConfigError, DiskError
+from fetcher.index.candidates import Target as Interpreter
+from fetcher.index.files import is_digest
+from fetcher.index.urls import redact
+
+__all__ = ["Requested", "read_requested"]
+
+logger = logging.getLogger(__name__)
+
+STDIN = "-"
+# Ten thousand lines without digests, or a thousand with two each, never touch the disk.
+MEMORY = 256 * 1024
+
+_COMMENT = re.compile(r"(^|\s)#.*$")
+_OPTION = re.compile(r"(--?[A-Za-z][A-Za-z-]*)(?:[ \t]*=[ \t]*|[ \t]+|$)(.*)")
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_HASH = re.compile(r"\s--hash[= ](\S+)")
+
+
+@dataclass
+class Requested:
+    """What was asked for: so many targets in order, to be taken once, and the options that requirements files named."""
+
+    targets: Iterator[Target] = field(default_factory=lambda: iter(()), repr=False)
+    count: int = 0
+    index_url: str | None = field(default=None, repr=False)
+    extra_index_urls: list[str] = field(default_factory=list, repr=False)
+    require_hashes: bool = False
+
+
+def read_requested(
+    arguments: Iterable[str],
+    files: Iterable[Path],
+    interpreter: Interpreter | None = None,
+    *,
+    all_platforms: bool = False,
+) -> Requested:
+    """Read the arguments, then the files.  Raises ConfigError, naming file and line; DiskError.
+
+    `interpreter`, by default the running one, is what markers are evaluated for and wheels of locks chosen for;
+    `all_platforms` takes every wheel of a lock instead.
+    """
+    reader = _Reader(interpreter or interpreter_for(None, ()), all_platforms)
+    for argument in arguments:
+        reader.read_argument(argument)
+    for path in files:
+        reader.read_file(path)
+    return reader.requested()
+
+
+class _Kept:
+    """Lines and entries of locks, out of memory until their turn comes; its file goes with it."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=MEMORY)  # noqa: SIM115 - closed by `finalize`
+        weakref.finalize(self, self._file.close)
+        self._decoder = msgspec.json.Decoder(str | Locked)
+        self.count = 0
+
+    def add(self, entry: str | Locked) -> None:
+        """Append an entry.  Raises DiskError."""
+        try:
+            self._file.write(msgspec.json.encode(entry) + b"\n")
+        except OSError as error:
+            raise DiskError.of(f"a temporary file in {tempfile.gettempdir()}", error) from error
+        self.count += 1
+
+    def read(self) -> Iterator[str | Locked]:
+        """Yield the entries from the first to the last."""
+        self._file.seek(0)
+        for line in self._file:
+            yield self._decoder.decode(line)
+
+
+class _Reader:
+    """The first pass: checks each target, keeps what is wanted, and collects the options."""
+
+    def __init__(self, interpreter: Interpreter, all_platforms: bool) -> None:
+        self._requested = Requested()
+        self._kept = _Kept()
+        # What was named, in order: an argument as it is, a file as the number of its entries among the kept.
+        self._parts: list[str | int] = []
+        self._interpreter = interpreter
+        self._all_platforms = all_platforms
+        self._stdin_is_read = False
+        self._has_lock = False
+        self._unpinned = ""
+
+    def read_argument(self, argument: str) -> None:
+        """Read a TARGET.  Raises ConfigError."""
+        if argument == STDIN:
+            self.read_file(Path(argument))
+            return
+        self._look(parse_target(argument))
+        self._parts.append(argument)
+
+    def read_file(self, path: Path) -> None:
+        """Read a file, or standard input.  Raises ConfigError, DiskError."""
+        before = self._kept.count
+        if str(path) == STDIN:
+            self._read_stdin()
+        else:
+            self._read(path, opened=())
+        self._parts.append(self._kept.count - before)
+
+    def requested(self) -> Requested:
+        """Return what was asked for, once all is read.  Raises ConfigError for what can be judged only then."""
+        if self._requested.require_hashes and self._unpinned:
+            raise ConfigError(f"--require-hashes is demanded, and {self._unpinned} has no --hash")
+        if self._all_platforms and not self._has_lock:
+            raise ConfigError("--all-platforms takes every wheel of a pylock.toml: name one with -r")
+        count = sum(1 if isinstance(part, str) else part for part in self._parts)
+        if not count:
+            raise ConfigError("nothing to fetch: name a package, a URL, or a file with -r")
+        return replace(self._requested, targets=self._targets(), count=count)
+
+    def _targets(self) -> Iterator[Target]:
+        """Yield the targets, each parsed when it is asked for."""
+        entries = self._kept.read()
+        for part in self._parts:
+            if isinstance(part, str):
+                yield parse_target(part)
+            else:
+                yield from map(_target_of, islice(entries, part))
+
+    def _look(self, target: Target) -> None:
+        if not target.is_pinned:
+            self._unpinned = self._unpinned or target.text
+
+    def _read_stdin(self) -> None:
+        if self._stdin_is_read:
+            raise ConfigError("standard input can be read only once: name - once")
+        self._stdin_is_read = True
+        self._read_lines(_lines_of(None), "<stdin>", Path(), opened=())
+
+    def _read(self, path: Path, opened: tuple[str, ...]) -> None:
+        if is_valid_pylock_path(path):
+            self._has_lock = True
+            for locked in read_lock(path, None if self._all_platforms else self._interpreter):
+                self._kept.add(locked)
+            return
+        if "\0" in str(path):
+            raise ConfigError("no file name has a NUL in it")
+        resolved = os.path.realpath(path)
+        if resolved in opened:
+            raise ConfigError(f"{path} includes itself")
+        self._read_lines(_lines_of(path), str(path), path.parent, (*opened, resolved))
+
+    def _read_lines(self, lines: Iterable[str], name: str, folder: Path, opened: tuple[str, ...]) -> None:
+        for number, line in _logical_lines(lines):
+            try:
+                self._read_line(line, folder, opened)
+            except ConfigError as error:
+                raise ConfigError(f"{name}, line {number}: {error}") from None
+
+    def _read_line(self, line: str, folder: Path, opened: tuple[str, ...]) -> None:
+        text = _expand(line)
+        if text.startswith("-"):
+            self._read_option(text, folder, opened)
+        elif text:
+            target = _parse_line(text)
+            if target.marker is None or holds(target.marker, self._interpreter.environment, "metadata"):
+                self._look(target)
+                self._kept.add(line)
+
+    def _read_option(self, text: str, folder: Path, opened: tuple[str, ...]) -> None:
+        option = _OPTION.fullmatch(text)
+        name, value = (option[1], option[2].strip("\"'")) if option else (text, "")
+        match name:
+            case "-r" | "--requirement" if "://" in value:
+                raise ConfigError(f"a requirements file is read from disk, not from {redact(value)}")
+            case "-r" | "--requirement":
+                self._read(folder / value, opened)
+            case "-i" | "--index-url":
+                self._requested.index_url = value
+            case "--extra-index-url":
+                self._requested.extra_index_urls.append(value)
+            case "--require-hashes":
+                self._requested.require_hashes = True
+            case "--no-deps" | "--prefer-binary" | "--only-binary" | "--trusted-host":
+                # What is done here anyway: no dependencies, wheels only.  TLS is always verified.
+                logger.info("%s has no effect", name)
+            case _:
+                raise ConfigError(f"the option {redact(name)} is not supported")
+
+
+# ---------------------------------------------------------------------------------------------------------------- lines
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[IO[str]]:
+    """Open a file, or standard input, which stays open."""
+    if path is not None:
+        with path.open(encoding="utf-8-sig") as text:
+            yield text
+        return
+    stdin = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
+    try:
+        yield stdin
+    finally:
+        stdin.detach()
+
+
+def _lines_of(path: Path | None) -> Iterator[str]:
+    """Yield the lines of a file, or of standard input.  Raises ConfigError."""
+    try:
+        with _opened(path) as text:
+            for line in text:
+                yield from line.splitlines()  # pip ends a line at form feeds and the like, too
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"cannot read {path or '<stdin>'}: {reason}") from None
+
+
+def _logical_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers, continuations joined, comments removed (pip's format)."""
+    begun, held = 0, ""
+    for number, line in enumerate(lines, start=1):
+        begun = begun or number
+        if line.endswith("\\") and not line.lstrip().startswith("#"):
+            held += line[:-1] + " "
+            continue
+        if complete := _COMMENT.sub("", held + line).strip():
+            yield begun, complete
+        begun, held = 0, ""
+    if complete := _COMMENT.sub("", held).strip():
+        yield begun, complete
+
+
+def _expand(line: str) -> str:
+    """Return a line with `${NAME}` replaced by the environment's value where there is one."""
+    return _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), line)
+
+
+def _parse_line(text: str) -> Target:
+    if "--hash" not in text:
+        return parse_target(text)
+    hashes = set()
+    for stated in _HASH.findall(text):
+        algorithm, _, digest = stated.partition(":")
+        if not is_digest(algorithm, digest.lower()):
+            raise ConfigError(f"--hash={stated} is not of the form sha256:digest")
+        hashes.add((algorithm, digest.lower()))
+    return replace(parse_target(_HASH.sub("", text).strip()), hashes=frozenset(hashes))
+
+
+def _target_of(entry: str | Locked) -> Target:
+    return _parse_line(_expand(entry)) if isinstance(entry, str) else Target(entry.text, locked=entry)
