@@ -235,7 +235,10 @@ async def _look(job: _Job, *, trust: bool) -> Digest | None:
         job.resumed_from = job.part.size or None
         return None
     digest = await _digest_of_existing(job.part.final, size, job.file)
-    return digest if digest.matches else await _look(job, trust=False)
+    if not digest.matches:
+        return await _look(job, trust=False)
+    await job.part.clear()
+    return digest
 
 
 async def _copy(job: _Job, kept: Spool) -> bool:

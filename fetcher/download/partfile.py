@@ -106,6 +106,10 @@ class PartFile:
             digest.update(await self._run(self._read, start, min(offset, start + PIECE)))
         return size
 
+    async def clear(self) -> None:
+        """Remove what earlier runs left of a file that is in its place."""
+        await self._run(self._clear)
+
     def begin(self, digest: Digest, origin: Origin | None, *, batch: int) -> None:
         """Forget what was written so far; `batch` bytes are held before they are written."""
         self.digest, self.origin, self._batch = digest, origin, batch
@@ -176,8 +180,6 @@ class PartFile:
             with suppress(FileNotFoundError):
                 size = os.stat(self.final).st_size
                 if total in (None, size):
-                    for path in self._slots:
-                        self._take(path, _of_no_use)
                     return size, 0
         if not os.access(self._directory, os.W_OK):
             os.makedirs(self._directory, exist_ok=True)
@@ -191,6 +193,10 @@ class PartFile:
         if total is not None and total - offset > shutil.disk_usage(self._directory).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return None, offset
+
+    def _clear(self) -> None:
+        for path in self._slots:
+            self._take(path, _of_no_use)
 
     def _take(self, path: str, offset_of: Callable[[int, Origin | None], int]) -> int:
         """Take a part over if it is of use; remove it if it is of no use, unless somebody is writing it."""

@@ -456,7 +456,8 @@ class TestScreen:
         stream = Terminal()
         handler = logging.StreamHandler(stream)
         monkeypatch.setattr(logging.getLogger("fetcher"), "handlers", [handler])
-        monkeypatch.setattr(logging.getLogger("fetcher"), "level", logging.WARNING)
+        # `setLevel` forgets what earlier tests had the loggers below it remember of their level.
+        logging.getLogger("fetcher").setLevel(logging.WARNING)
         screen = Screen(Pace(tally), stream)
         tally.expect(2)
         screen.start()
