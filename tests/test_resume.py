@@ -376,6 +376,20 @@ async def test_what_is_left_is_cleared_away_even_if_the_file_is_there(renamed: b
     assert is_there(dest)
 
 
+async def test_a_file_that_is_there_on_a_read_only_volume(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, even the removal of what is not there is an error."""
+
+    def refusing(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    put(dest, WHEEL)
+    async with serving() as index:
+        monkeypatch.setattr(os, "unlink", refusing)
+        outcome = await get(index, dest)
+    assert outcome.error is None
+    assert outcome.requests == 0
+
+
 # --- what the server answers to it -------------------------------------------------------------------------------
 
 THE_REST: dict[str, tuple[Fault, ...]] = {

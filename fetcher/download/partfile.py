@@ -107,7 +107,7 @@ class PartFile:
         return size
 
     async def clear(self) -> None:
-        """Remove what earlier runs left of a file that is in its place."""
+        """Remove what earlier runs left of a file that is in its place; a read-only volume keeps it."""
         await self._run(self._clear)
 
     def begin(self, digest: Digest, origin: Origin | None, *, batch: int) -> None:
@@ -196,7 +196,8 @@ class PartFile:
 
     def _clear(self) -> None:
         for path in self._slots:
-            self._take(path, _of_no_use)
+            with suppress(OSError):
+                self._take(path, _of_no_use)
 
     def _take(self, path: str, offset_of: Callable[[int, Origin | None], int]) -> int:
         """Take a part over if it is of use; remove it if it is of no use, unless somebody is writing it."""
