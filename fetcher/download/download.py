@@ -58,8 +58,6 @@ logger = logging.getLogger(__name__)
 # Of a body that is kept, and of a file that is there already: large enough that the thread, not Python, sets the pace.
 READ = 1 << 20
 BATCH = 16 << 20
-# A batch for the writing thread holds what so many full buffers bring: each hand-over costs as much as 100 KiB of work.
-BATCH_READS = 3
 
 
 @dataclass(frozen=True)
@@ -279,7 +277,7 @@ async def _consume(job: _Job, answer: Answer) -> bool:
                 pass
     head = await _checked_head(answer, file)
     job.resumed_from = None
-    part.begin(Digest(file.hashes), origin_of(file, answer.reply), batch=BATCH_READS * answer.response.buffer)
+    part.begin(Digest(file.hashes), origin_of(file, answer.reply), batch=answer.response.batch)
     job.joined = False
     total = answer.reply.body_size or file.size
     if not await _receive(job, answer, head, total):

@@ -63,7 +63,8 @@ class PartFile:
         self.size = 0
         # The name's beginning is for people to know it by; the whole may be too long with an ending added.
         key = hashlib.sha256(final.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        stem = f".{final.name[:60]}.{key}"
+        shown = final.name[:60] if final.name.isascii() else ""  # others have up to four bytes a character
+        stem = f".{shown}.{key}"
         # Strings: a path object takes longer to make than the system call that it is made for.
         self._directory = str(final.parent)
         self._slots = [os.path.join(self._directory, f"{stem}.{slot}.part") for slot in range(SLOTS)]
@@ -355,10 +356,15 @@ def _write_beside(path: str, text: bytes) -> None:
 
 def _read_beside(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_plain) as file:
             return file.read(MOST_ORIGIN)
     except OSError:
-        return b""
+        return b""  # what cannot be read tells nothing: the part is of no use
+
+
+def _open_plain(path: str, flags: int) -> int:
+    """Open a file without following a link or waiting for a pipe's other end."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _fsync_directory(directory: str) -> None:

@@ -27,8 +27,6 @@ SLACK = 128 * 1024
 # With METADATA found on the way, a rest of this size is read to the end: the directory then vouches for it, and the
 # connection stays open.
 REST = 256 * 1024
-# A batch for the spool's thread holds what so many full buffers bring.
-BATCH_READS = 3
 # Deflate makes at most 66 MB of this: some 50 ms.
 STEP = 64 * 1024
 MUCH = 4 << 20
@@ -63,7 +61,7 @@ async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: S
         raise Truncated(reply.url, received=size, expected=file.size)
     if file.size is not None and size is not None and size > file.size:
         raise BadReply(reply.url, f"{size} bytes, where the index names {file.size}")
-    spool = Spool(Digest(file.hashes), batch=BATCH_READS * answer.response.buffer)
+    spool = Spool(Digest(file.hashes), batch=answer.response.batch)
     try:
         found = await _stream(answer, head, file, spool)
     except BaseException:
