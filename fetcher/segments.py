@@ -5,10 +5,11 @@ the HTTP header only.  This file is pure.
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import assert_never
 
-__all__ = ["ContentRange", "Piece", "Segment", "Suffix", "parse_content_range", "range_header"]
+__all__ = ["ContentRange", "Piece", "Segment", "Suffix", "gaps", "merge", "parse_content_range", "range_header"]
 
 # RFC 9110 §14.4; a server that answers in another unit or with white space inside the numbers is not understood.
 _CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.IGNORECASE | re.ASCII)
@@ -31,6 +32,29 @@ class Segment:
     def within(self, total: int) -> "Segment":
         """Return what of it a file of `total` bytes has; itself if that is nothing (RFC 9110 §14.1.2)."""
         return Segment(self.start, min(self.stop, total)) if self.start < total else self
+
+
+def merge(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Return the same bytes in order and in as few segments as can be: those that touch or overlap become one."""
+    merged: list[Segment] = []
+    for segment in sorted(segments, key=lambda segment: segment.start):
+        if merged and segment.start <= merged[-1].stop:
+            before = merged.pop()
+            merged.append(Segment(before.start, max(before.stop, segment.stop)))
+        else:
+            merged.append(segment)
+    return tuple(merged)
+
+
+def gaps(held: Iterable[Segment], total: int) -> Iterator[Segment]:
+    """Yield what a file of `total` bytes has besides what is held, in order; `held` is as `merge` returns it."""
+    at = 0
+    for segment in held:
+        if at < min(segment.start, total):
+            yield Segment(at, min(segment.start, total))
+        at = segment.stop
+    if at < total:
+        yield Segment(at, total)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ PURE = (
     "transport.pace",
     "transport.reply",
     "transport.retry",
+    "download.lanes",
     "download.resume",
 )
 NOT_PURE = ("index.config",)

@@ -278,7 +278,7 @@ USELESS: dict[str, Callable[[Path], object]] = {
     "half-an-origin": lambda part: beside(part).write_bytes(beside(part).read_bytes()[:40]),
     "garbage-origin": lambda part: beside(part).write_bytes(os.urandom(1 << 20)),
     "nested-origin": lambda part: beside(part).write_bytes(b"[" * 1_000_000),
-    "a-later-version": _origin(version=2),
+    "a-later-version": _origin(version=3),
     "another-digest": _origin(digest="sha256:" + "0" * 64),
     "another-size": _origin(total=len(WHEEL) + 1),
     "no-total": _origin(total=None),

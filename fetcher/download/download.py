@@ -9,51 +9,30 @@
 """
 
 import hashlib
-import logging
 import time
 import zipfile
 import zlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
 
-from fetcher.content import not_a_wheel, other_content, read_head, read_plan, sniff_head
+from fetcher.content import read_plan
 from fetcher.digest import Digest
 from fetcher.disk import on_disk
 from fetcher.download.partfile import PartFile
-from fetcher.download.resume import (
-    Append,
-    Complete,
-    FromStart,
-    Origin,
-    Refuse,
-    Rest,
-    Restart,
-    decide_answer,
-    decide_request,
-    origin_of,
-)
-from fetcher.errors import (
-    BadReply,
-    ConfigError,
-    ContentError,
-    DiskError,
-    MetadataMismatch,
-    TransportError,
-    Truncated,
-)
+from fetcher.download.resume import Origin, usable
+from fetcher.download.transfer import Transfer
+from fetcher.errors import ConfigError, ContentError, DiskError, MetadataMismatch
 from fetcher.index.files import File, is_safe_name
 from fetcher.index.urls import redact
+from fetcher.segments import Segment
 from fetcher.spool import Spool
-from fetcher.transport.reply import RANGE_REFUSALS, UNSATISFIABLE, Whole, decide_whole
-from fetcher.transport.transport import Answer, Meter, Request, Transport
+from fetcher.transport.transport import Transport
 from fetcher.wheel.plan import plan_metadata
 
 __all__ = ["Download", "Progress", "download"]
-
-logger = logging.getLogger(__name__)
 
 # Of a body that is kept, and of a file that is there already: large enough that the thread, not Python, sets the pace.
 READ = 1 << 20
@@ -93,40 +72,20 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass
 class _Job:
-    """One download: what is asked for next depends on what the part file holds by then."""
+    """One download.  `joined`: bytes of several answers stand in the part."""
 
+    transport: Transport
     file: File
     part: PartFile
-    meter: Meter
     metadata_sha256: str | None
     on_progress: OnProgress | None
-    asked: FromStart | Rest | Complete = field(default_factory=FromStart)
-    # Ranges were answered with something that cannot be right: they are not asked for again.
-    whole_only: bool = False
-    # Bytes of several answers stand in it.
+    bytes: int = 0
     joined: bool = False
     resumed_from: int | None = None
 
     def report(self, total: int | None) -> None:
         if self.on_progress is not None:
             self.on_progress(Progress(self.file.filename, self.part.size, total))
-
-    def request(self) -> Request:
-        """Return the next request, by what is here already."""
-        self.asked = FromStart()
-        if not self.whole_only:
-            self.asked = decide_request(self.part.size, self.part.origin, self.file)
-        rest = self.asked if isinstance(self.asked, Rest) else None
-        return Request(
-            self.file.url,
-            self.file.listed_by,
-            wanted=rest.segment if rest else None,
-            if_range=rest.if_range if rest else None,
-            handled=RANGE_REFUSALS | {UNSATISFIABLE} if rest else frozenset(),
-            # An archive that is itself compressed must not be unpacked on the way: some servers label .tar.gz as
-            # encoded.
-            decode=self.file.is_wheel,
-        )
 
 
 async def download(
@@ -150,12 +109,11 @@ async def download(
         raise ConfigError(f"{file.filename!r} is not a safe file name")
     began = time.monotonic()
     final = directory / file.filename
-    meter = Meter()
     async with PartFile(final) as part:
-        job = _Job(file, part, meter, metadata_sha256, on_progress)
+        job = _Job(transport, file, part, metadata_sha256, on_progress)
         digest = await _look(job, trust=Digest(file.hashes).expected is not None)
         if digest is None:
-            await _fill(transport, job, kept)
+            await _fill(job, kept)
             await part.commit(fsync=fsync)
             digest = part.digest
         elif metadata_sha256 is not None:
@@ -167,21 +125,20 @@ async def download(
         index=None if file.listed_by is None else file.listed_by.label,
         size=digest.size,
         sha256=digest.sha256,
-        bytes=meter.bytes,
+        bytes=job.bytes,
         seconds=time.monotonic() - began,
         resumed_from=job.resumed_from,
     )
 
 
-async def _fill(transport: Transport, job: _Job, kept: Spool | None) -> None:
+async def _fill(job: _Job, kept: Spool | None) -> None:
     """Bring the body into the part file, and look whether it is right; a second try from the start at most."""
     if kept is not None and await _copy(job, kept):
         return
-    await _transfer(transport, job)
+    await _transfer(job, alone=False)
     if not (job.part.digest.matches and await _is_sound(job)):
-        job.part.spoil()
-        job.part.begin(Digest(job.file.hashes), None, batch=READ)
-        await _transfer(transport, job)
+        job.part.begin(Digest(job.file.hashes), None)
+        await _transfer(job, alone=True)
     try:
         if not job.part.digest.matches:
             raise job.part.digest.mismatch(job.file.filename, job.file.url)
@@ -189,6 +146,16 @@ async def _fill(transport: Transport, job: _Job, kept: Spool | None) -> None:
     except ContentError:
         job.part.spoil()
         raise
+
+
+async def _transfer(job: _Job, *, alone: bool) -> None:
+    """Bring the bytes, by one connection `alone` or by several if that is quicker."""
+    transfer = Transfer(job.transport, job.file, job.part, job.report, alone=alone)
+    try:
+        await transfer.run()
+    finally:
+        job.bytes += transfer.bytes
+    job.joined, job.resumed_from = transfer.joined, transfer.resumed_from
 
 
 async def _is_sound(job: _Job) -> bool:
@@ -217,20 +184,9 @@ def _has_right_sums(file: IO[bytes]) -> bool:
 async def _look(job: _Job, *, trust: bool) -> Digest | None:
     """Return the digest of a file that is already in place and right; else go on from a part that was left, if any."""
 
-    def offset_of(size: int, origin: Origin | None) -> int:
-        if origin is not None and origin.digest is None and not job.file.is_wheel:
-            return 0  # nothing in the bytes could tell in the end that they are right
-        match decide_request(size, origin, job.file):
-            case Rest(segment):
-                return segment.start
-            case Complete():
-                return size
-            case FromStart():
-                return 0
-
-    size = await job.part.look(offset_of, Digest(job.file.hashes), job.file.size, trust=trust)
+    choose = partial(_usable, job.file)
+    size = await job.part.look(choose, Digest(job.file.hashes), job.file.size, trust=trust)
     if size is None:
-        job.resumed_from = job.part.size or None
         return None
     digest = await _digest_of_existing(job.part.final, size, job.file)
     if not digest.matches:
@@ -239,85 +195,20 @@ async def _look(job: _Job, *, trust: bool) -> Digest | None:
     return digest
 
 
+def _usable(file: File, held: tuple[Segment, ...], origin: Origin | None) -> tuple[Segment, ...]:
+    return usable(held, origin, file)
+
+
 async def _copy(job: _Job, kept: Spool) -> bool:
     """Take the body that was read on the way to METADATA; say whether it is right."""
-    job.resumed_from = None
-    job.part.begin(Digest(job.file.hashes), None, batch=READ)
+    job.part.begin(Digest(job.file.hashes), None)
     for start in range(0, kept.size, READ):
-        await job.part.write(await kept.read(start, start + READ))
+        await job.part.write(start, await kept.read(start, start + READ), batch=READ)
     await job.part.settle()
     job.report(kept.size)
     if job.part.digest.matches:
         await _verify(job.file, job.metadata_sha256, job.part.read, job.part.size)
     return job.part.digest.matches
-
-
-async def _transfer(transport: Transport, job: _Job) -> None:
-    """Bring what is missing; where the server will not give just that, all of it."""
-    while True:
-        job.request()
-        if isinstance(job.asked, Complete) or await transport.ask(job.request, partial(_consume, job), job.meter):
-            return
-        job.whole_only = True
-
-
-async def _consume(job: _Job, answer: Answer) -> bool:
-    """Write the body behind what is there, or from the start; False: the answer to a range is of no use."""
-    file, part = job.file, job.part
-    if isinstance(job.asked, Rest) and part.origin is not None:
-        match decide_answer(answer.reply, job.asked, part.origin):
-            case Append():
-                job.joined = True
-                return await _receive(job, answer, await answer.response.read_some(), part.origin.total)
-            case Refuse(reason):
-                logger.info("%s: %s; asking for the whole file", redact(file.url), reason)
-                answer.response.abandon()
-                return False
-            case Restart():
-                pass
-    head = await _checked_head(answer, file)
-    job.resumed_from = None
-    part.begin(Digest(file.hashes), origin_of(file, answer.reply), batch=answer.response.batch)
-    job.joined = False
-    total = answer.reply.body_size or file.size
-    if not await _receive(job, answer, head, total):
-        raise BadReply(answer.reply.url, f"more than the {total if file.size is None else file.size} bytes announced")
-    return True
-
-
-async def _receive(job: _Job, answer: Answer, chunk: bytes, total: int | None) -> bool:
-    """Write the body as it comes, up to the size that the index names, else the server; False if it is longer."""
-    part, expected = job.part, total if job.file.size is None else job.file.size
-    while chunk:
-        await part.write(chunk)
-        job.report(total)
-        if expected is not None and part.size > expected:
-            part.spoil()
-            answer.response.abandon()
-            return False
-        try:
-            chunk = await answer.response.read_some()
-        except TransportError:
-            if part.size != expected or answer.reply.content_encoding:
-                raise
-            break  # only the end of the body is missing, and that says nothing
-    if expected is not None and part.size < expected:
-        raise Truncated(answer.reply.url, received=part.size, expected=expected)
-    await part.settle()
-    return True
-
-
-async def _checked_head(answer: Answer, file: File) -> bytes:
-    """Return the first bytes of the body; raise what is wrong with them."""
-    if not isinstance(decide_whole(answer.reply), Whole):
-        raise BadReply(answer.reply.url, f"a part ({answer.reply.content_range}) where the whole was asked for")
-    head = await read_head(answer)
-    if file.is_wheel:
-        if (error := await not_a_wheel(answer, head, file.filename)) is not None:
-            raise error
-    elif (kind := sniff_head(head)) in ("html", "empty"):
-        raise await other_content(answer, head, kind, file.filename)
-    return head
 
 
 async def _verify(

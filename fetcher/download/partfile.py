@@ -5,6 +5,7 @@
 - Its origin stands beside it, where that allows to go on from it another time; else it goes with the download.
 - Whoever writes a part holds a lock on it, which ends with the process.  So a later run can tell a part that was left
   from one that somebody else is writing.  Only finding is left to the lock: what is committed was verified.
+- Several connections may write at several places.  The part then has gaps, and its origin says where they are.
 """
 
 import errno
@@ -15,27 +16,29 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
+from msgspec import structs
 
 from fetcher.digest import Digest
 from fetcher.disk import on_disk
 from fetcher.download.lock import lock
-from fetcher.download.resume import Origin, dump_origin, parse_origin
+from fetcher.download.resume import Origin, dump_origin, held_of, parse_origin
 from fetcher.errors import DiskError
+from fetcher.segments import Segment, merge
 
 __all__ = ["PartFile"]
 
-# Bytes are handed to a thread in pieces of this size at most: the loop is never blocked, and a thread per chunk costs
-# more.
-BATCH = 1 << 20
 # A file up to this size is digested at once, and written and renamed in one step.
 SMALL = 64 * 1024
 # A part that was left is digested in pieces, so that a cancellation is heard between them.
 PIECE = 16 << 20
+# What is read and digested at once.
+AT_ONCE = 1 << 20
 # So many processes can write one file at once and be found by a later run: names to try, not a directory to list.
 SLOTS = 4
 # What stands beside a part has some hundred bytes.
@@ -47,13 +50,24 @@ _NEW = _OPEN | os.O_CREAT | os.O_EXCL
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+# Of what an earlier run left, by the size of the part and what is known of it: what can be gone on from.
+Choose = Callable[[tuple[Segment, ...], Origin | None], tuple[Segment, ...]]
+
+
+@dataclass
+class _Strand:
+    """Bytes that follow each other, not written yet."""
+
+    start: int
+    size: int = 0
+    chunks: list[bytes] = field(default_factory=list)
 
 
 class PartFile:
     """The part file of one destination; use it as an async context manager.  Raises DiskError.
 
-    `digest` is computed where the bytes are written, in a thread: it is that of all bytes after `settle`.  `size`
-    counts the bytes written or held, `origin` is what they are a part of.
+    `digest` is computed where the bytes are written, in a thread, as far as there are no gaps: it is that of all bytes
+    after `settle`.  `size` counts the bytes that are here, written or not; `origin` is what they are a part of.
     """
 
     def __init__(self, final: Path) -> None:
@@ -71,16 +85,16 @@ class PartFile:
         # Where every slot is taken, or there are no locks: a name that nobody will look for.
         self._path = os.path.join(self._directory, f"{stem}.{secrets.token_hex(4)}.part")
         self._descriptor = -1
-        self._described = False
+        # The size of what stands beside the part; 0: nothing.
+        self._described = 0
         # A task that asyncio cancels leaves its thread running: whatever uses or closes the descriptor takes turns.
         self._turn = threading.Lock()
         self._closed = False
-        # The next bytes are the file's first; those that wait are in the digest already.
         self._from_start = True
-        self._digested = False
-        self._batch = BATCH
-        self._waiting: list[bytes] = []
-        self._waiting_size = 0
+        self._has_map = False
+        self._written: tuple[Segment, ...] = ()
+        # By the place of the byte that comes next.
+        self._strands: dict[int, _Strand] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,54 +106,71 @@ class PartFile:
             with CancelScope(shield=True):
                 await on_disk(self._leave)
 
-    async def look(
-        self, offset_of: Callable[[int, Origin | None], int], digest: Digest, total: int | None, *, trust: bool
-    ) -> int | None:
+    @property
+    def held(self) -> tuple[Segment, ...]:
+        """What is here, written or not."""
+        waiting = [Segment(strand.start, end) for end, strand in self._strands.items()]
+        return merge((*self._written, *waiting)) if waiting else self._written
+
+    async def look(self, usable: Choose, digest: Digest, total: int | None, *, trust: bool) -> int | None:
         """Look at what is there already; there must be room for what is missing of `total` bytes.
 
         With `trust`, return the size of a file that is in its place if that is the right size, and do nothing more.
-        Else take over a part that an earlier run left: `offset_of(size, origin)` says how much of it is of use.  What
-        is of no use and of nobody is removed.
+        Else take over a part that an earlier run left: `usable(held, origin)` says what of it is of use.  What is of no
+        use and of nobody is removed.
         """
-        size, offset = await self._run(self._look, offset_of, total, trust)
-        self.digest, self.size = digest, offset
-        for start in range(0, offset, PIECE):
-            digest.update(await self._run(self._read, start, min(offset, start + PIECE)))
+        self.digest = digest
+        size = await self._run(self._look, usable, total, trust)
+        self.size = sum(len(segment) for segment in self._written)
+        await self._digest_the_rest()
         return size
 
     async def clear(self) -> None:
         """Remove what earlier runs left of a file that is in its place; a read-only volume keeps it."""
         await self._run(self._clear)
 
-    def begin(self, digest: Digest, origin: Origin | None, *, batch: int) -> None:
-        """Forget what was written so far; `batch` bytes are held before they are written."""
-        self.digest, self.origin, self._batch = digest, origin, batch
+    def begin(self, digest: Digest, origin: Origin | None) -> None:
+        """Forget what was written so far."""
+        self.digest, self.origin = digest, origin
         self.size = 0
-        self._from_start, self._digested = True, False
-        self._waiting, self._waiting_size = [], 0
+        self._from_start, self._has_map = True, False
+        self._written = ()
+        self._strands.clear()
 
-    async def write(self, data: bytes) -> None:
-        """Append bytes."""
-        self._waiting.append(data)
-        self._waiting_size += len(data)
+    async def write(self, at: int, data: bytes, *, batch: int) -> None:
+        """Put bytes at a place; `batch` of those that follow each other are held before they are written."""
+        strand = self._strands.pop(at, None) or _Strand(at)
+        strand.chunks.append(data)
+        strand.size += len(data)
         self.size += len(data)
-        if self._waiting_size >= self._batch:
-            await self.flush()
+        if strand.size >= batch:
+            try:
+                await self._run(self._write, [strand])
+            except BaseException:  # a cancelled write loses nothing
+                self._strands[at + len(data)] = strand
+                raise
+        else:
+            self._strands[at + len(data)] = strand
 
     async def settle(self) -> None:
         """Have the digest of all bytes; a small file is written only when it is committed."""
-        if self._descriptor < 0 and self._waiting_size <= SMALL:
-            if not self._digested:
-                self.digest.update(b"".join(self._waiting))
-            self._digested = True
+        if self._descriptor < 0 and self.size <= SMALL:
+            if self.digest.size < self.size:
+                self.digest.update(b"".join(chunk for strand in self._strands.values() for chunk in strand.chunks))
         else:
             await self.flush()
+            await self._digest_the_rest()
 
     async def flush(self) -> None:
         """Write what is held."""
-        if self._waiting or self._descriptor < 0:
-            waiting, self._waiting, self._waiting_size = self._waiting, [], 0
-            await self._run(self._write, waiting)
+        if self._strands or self._descriptor < 0:
+            await self._run(self._write, list(self._strands.values()))
+            self._strands.clear()
+
+    async def _digest_the_rest(self) -> None:
+        """In pieces, so that a cancellation is heard between them."""
+        while self.digest.size < self._prefix:
+            await self._run(self._digest, PIECE)
 
     async def read(self, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)` as written, as far as they are there."""
@@ -153,8 +184,8 @@ class PartFile:
 
     async def commit(self, *, fsync: bool) -> None:
         """Write what is held and give the file its final name; with `fsync` it is on the disk first."""
-        waiting, self._waiting, self._waiting_size = self._waiting, [], 0
-        await self._run(self._commit, waiting, fsync)
+        await self._run(self._commit, list(self._strands.values()), fsync)
+        self._strands.clear()
 
     def spoil(self) -> None:
         """Let nobody go on from these bytes: they are wrong."""
@@ -172,57 +203,59 @@ class PartFile:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             return work(*arguments)
 
+    @property
+    def _prefix(self) -> int:
+        """Where the first gap is."""
+        return self._written[0].stop if self._written and self._written[0].start == 0 else 0
+
     # In a thread, in turn.
 
-    def _look(
-        self, offset_of: Callable[[int, Origin | None], int], total: int | None, trust: bool
-    ) -> tuple[int | None, int]:
+    def _look(self, usable: Choose, total: int | None, trust: bool) -> int | None:
         if trust:
             with suppress(FileNotFoundError):
                 size = os.stat(self.final).st_size
                 if total in (None, size):
-                    return size, 0
+                    return size
         if not os.access(self._directory, os.W_OK):
             os.makedirs(self._directory, exist_ok=True)
             if not os.access(self._directory, os.W_OK):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        offset = 0
         for path in self._slots:
-            offset = offset or self._take(path, offset_of)
-            if offset and path != self._path:
-                self._take(path, _of_no_use)
-        if total is not None and total - offset > shutil.disk_usage(self._directory).free:
+            self._take(path, _of_no_use if self._written else usable)
+        held = sum(len(segment) for segment in self._written)
+        if total is not None and total - held > shutil.disk_usage(self._directory).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return None, offset
+        return None
 
     def _clear(self) -> None:
         for path in self._slots:
             with suppress(OSError):
                 self._take(path, _of_no_use)
 
-    def _take(self, path: str, offset_of: Callable[[int, Origin | None], int]) -> int:
+    def _take(self, path: str, usable: Choose) -> None:
         """Take a part over if it is of use; remove it if it is of no use, unless somebody is writing it."""
         try:
             descriptor = os.open(path, _OPEN)
         except FileNotFoundError:
             _unlink(_beside(path))  # its part was renamed, and then somebody was killed
-            return 0
+            return
         except OSError:
-            return 0  # a link, or not ours to read
+            return  # a link, or not ours to read
         try:
             if not _own(descriptor, path):
-                return 0
-            origin = parse_origin(_read_beside(_beside(path)))
-            offset = offset_of(os.fstat(descriptor).st_size, origin)
-            if not offset:
+                return
+            text = _read_beside(_beside(path))
+            origin = parse_origin(text)
+            written = usable(held_of(os.fstat(descriptor).st_size, origin), origin)
+            if not written:
                 _unlink(path)
                 _unlink(_beside(path))
-                return 0
-            os.ftruncate(descriptor, offset)
-            os.lseek(descriptor, 0, os.SEEK_END)
-            self._path, self.origin, self._described, self._from_start = path, origin, True, False
+                return
+            os.ftruncate(descriptor, written[-1].stop)
+            self._path, self.origin, self._described, self._from_start = path, origin, len(text), False
+            self._written, self._has_map = written, origin is not None and origin.held is not None
+            self._map()  # of what was of use
             self._descriptor, descriptor = descriptor, -1
-            return offset
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -244,33 +277,62 @@ class PartFile:
         self._descriptor = os.open(self._path, _NEW, 0o666)
         self.spoil()
 
-    def _write(self, chunks: list[bytes]) -> None:
+    def _write(self, strands: list[_Strand]) -> None:
         if self._descriptor < 0:
             self._create()
         if self._from_start:
             self._from_start = False
             os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
             self._describe()
-        for chunk in chunks:
-            if not self._digested:
+        for strand in strands:
+            if strand.start > self._prefix and not self._has_map:
+                self._has_map = True
+                self._map()  # or what is there would be taken for all up to these bytes
+            self._write_strand(strand)
+        self._map()
+        self._digest(AT_ONCE)
+
+    def _write_strand(self, strand: _Strand) -> None:
+        os.lseek(self._descriptor, strand.start, os.SEEK_SET)
+        follows = self.digest.size == strand.start
+        for chunk in strand.chunks:
+            if follows:
                 self.digest.update(chunk)
             view = memoryview(chunk)
             while view:
                 view = view[os.write(self._descriptor, view) :]
+        self._written = merge((*self._written, Segment(strand.start, strand.start + strand.size)))
+
+    def _digest(self, most: int) -> None:
+        """Digest what was written behind a gap that is closed now."""
+        stop = min(self._prefix, self.digest.size + most)
+        while self.digest.size < stop:
+            piece = self._read(self.digest.size, min(stop, self.digest.size + AT_ONCE))
+            if not piece:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))  # somebody else has cut it
+            self.digest.update(piece)
 
     def _describe(self) -> None:
         """Write down what this is a part of, if it will take more than this to bring it."""
         if self.origin is not None and self.origin.can_be_resumed and self.size < (self.origin.total or 0):
-            self._described = True
-            _write_beside(_beside(self._path), dump_origin(self.origin))
+            text = dump_origin(self.origin)
+            self._described = len(text)
+            _write_beside(_beside(self._path), text, _NEW)
         else:
             self._forget()
+
+    def _map(self) -> None:
+        """Write down where the gaps are, in one piece and over what was there: a kill leaves the old or the new."""
+        if self._has_map and self._described and self.origin is not None:
+            held = tuple((segment.start, segment.stop) for segment in self._written)
+            text = dump_origin(structs.replace(self.origin, held=held)).ljust(self._described)
+            self._described = len(text)
+            _write_beside(_beside(self._path), text, _OPEN)
 
     def _forget(self) -> None:
         if self._described:
             _unlink(_beside(self._path))
-            self._described = False
+            self._described = 0
 
     def _read(self, start: int, stop: int) -> bytes:
         os.lseek(self._descriptor, start, os.SEEK_SET)
@@ -278,18 +340,15 @@ class PartFile:
         while start < stop and (chunk := os.read(self._descriptor, stop - start)):
             chunks.append(chunk)
             start += len(chunk)
-        os.lseek(self._descriptor, 0, os.SEEK_END)
         return b"".join(chunks)
 
     def _inspect(self, look: Callable[[IO[bytes]], T]) -> T:
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
-            result = look(file)
-        os.lseek(self._descriptor, 0, os.SEEK_END)
-        return result
+            return look(file)
 
-    def _commit(self, waiting: list[bytes], fsync: bool) -> None:
-        if waiting or self._descriptor < 0:
-            self._write(waiting)
+    def _commit(self, strands: list[_Strand], fsync: bool) -> None:
+        if strands or self._descriptor < 0:
+            self._write(strands)
         if fsync:
             os.fsync(self._descriptor)
         if os.name == "nt":  # where an open file cannot be renamed
@@ -311,7 +370,10 @@ class PartFile:
             self._closed = True
             if self._descriptor < 0:
                 return
-            kept = self.origin is not None and self._described
+            kept = self.origin is not None and self._described > 0
+            if kept:
+                with suppress(OSError):  # it is asked for again
+                    self._write(list(self._strands.values()))
             if kept or os.name == "nt":  # where an open file cannot be removed
                 self._close()
             if not kept:
@@ -320,8 +382,8 @@ class PartFile:
             self._close()
 
 
-def _of_no_use(size: int, origin: Origin | None) -> int:
-    return 0
+def _of_no_use(held: tuple[Segment, ...], origin: Origin | None) -> tuple[Segment, ...]:
+    return ()
 
 
 def _unlink(path: str) -> None:
@@ -345,9 +407,10 @@ def _beside(path: str) -> str:
     return f"{path}.json"
 
 
-def _write_beside(path: str, text: bytes) -> None:
-    _unlink(path)  # and with it a link that somebody may have put there
-    descriptor = os.open(path, _NEW, 0o666)
+def _write_beside(path: str, text: bytes, flags: int) -> None:
+    if flags & os.O_EXCL:
+        _unlink(path)  # and with it a link that somebody may have put there
+    descriptor = os.open(path, flags, 0o666)
     try:
         os.write(descriptor, text)
     finally:

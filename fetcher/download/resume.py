@@ -16,14 +16,16 @@ The answer to a request for the rest:
 | 206 of just that, of the same total, and the same validator     | `Append`                                        |
 | (with a digest another validator is no matter: CDNs have one an edge)                                             |
 | 200, or 206 of all of it                                        | `Restart`: this body is the file                |
+| 401, 403 from the URL that an earlier redirect led to           | `Expired`: the original URL is asked again      |
 | anything else that is no error                                  | `Refuse`: the whole is asked for                |
 
 What is known of a part stands beside it, and is never trusted more than the bytes: what cannot be read is no part.
-This file is pure.
+A part that several connections brought has gaps; "the rest" is then the first of them.  This file is pure.
 """
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,8 +34,8 @@ import msgspec
 from fetcher.digest import Digest
 from fetcher.index.files import File
 from fetcher.index.urls import parse_url
-from fetcher.segments import Segment
-from fetcher.transport.reply import RANGE_REFUSALS, Partial, Reply, Whole, decide_reaction
+from fetcher.segments import Segment, gaps, merge
+from fetcher.transport.reply import RANGE_REFUSALS, Expired, Partial, Reply, Whole, decide_reaction
 
 __all__ = [
     "Append",
@@ -46,8 +48,10 @@ __all__ = [
     "decide_answer",
     "decide_request",
     "dump_origin",
+    "held_of",
     "origin_of",
     "parse_origin",
+    "usable",
 ]
 
 
@@ -58,14 +62,16 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a part is a part of.
 
     `source` is the SHA-256 of the URL without query, which may hold a signature; `digest` is the index's, as
-    "algorithm:hex"; `total` the size of the whole in bytes; `etag` a strong validator.
+    "algorithm:hex"; `total` the size of the whole in bytes; `etag` a strong validator.  `held` are the segments
+    `[start, stop)` that are there, None if all up to the part's end is.
     """
 
     source: str
     digest: str | None = None
     total: int | None = None
     etag: str | None = None
-    version: Literal[1] = 1
+    held: tuple[tuple[int, int], ...] | None = None
+    version: Literal[2] = 2
 
     @property
     def can_be_resumed(self) -> bool:
@@ -138,18 +144,45 @@ def dump_origin(origin: Origin) -> bytes:
     return msgspec.json.encode(origin)
 
 
-def decide_request(held: int, origin: Origin | None, file: File) -> FromStart | Rest | Complete:
-    """Decide what to ask for when `held` bytes are here that are said to be of `origin`."""
-    if origin is None or held <= 0 or not _fits(origin, origin_of(file)) or origin.total is None:
+def held_of(size: int, origin: Origin | None) -> tuple[Segment, ...]:
+    """Return what a part of `size` bytes holds; nothing if what is said of it cannot be."""
+    if origin is None or size <= 0:
+        return ()
+    if origin.held is None:
+        return (Segment(0, size),)
+    try:
+        said = tuple(Segment(start, stop) for start, stop in origin.held)
+    except ValueError:
+        return ()
+    return said if said == merge(said) and all(segment.stop <= size for segment in said) else ()
+
+
+def usable(held: Sequence[Segment], origin: Origin | None, file: File) -> tuple[Segment, ...]:
+    """Return what of the held bytes can be gone on from, another time than they came."""
+    if origin is not None and origin.digest is None and not file.is_wheel:
+        return ()  # nothing in the bytes could tell in the end that they are right
+    match decide_request(held, origin, file):
+        case FromStart():
+            return ()
+        case Rest(asked) if asked.stop == held[-1].stop:  # all is here, and its last byte is asked for once more
+            return tuple(gaps([asked], asked.stop))
+        case _:
+            return tuple(held)
+
+
+def decide_request(held: Sequence[Segment], origin: Origin | None, file: File) -> FromStart | Rest | Complete:
+    """Decide what to ask for when `held`, as `merge` returns it, is here and said to be of `origin`."""
+    if origin is None or not held or not _fits(origin, origin_of(file)) or origin.total is None:
         return FromStart()
-    if held > origin.total:
+    if held[-1].stop > origin.total:
         return FromStart()
+    missing = next(gaps(held, origin.total), None)
     if origin.digest is not None:
-        return Complete() if held == origin.total else Rest(Segment(held, origin.total))
+        return Complete() if missing is None else Rest(missing)
     if _strong(origin.etag) is None:
         return FromStart()
     # With all here, only the server can say whether it is still the file.
-    return Rest(Segment(min(held, origin.total - 1), origin.total), origin.etag)
+    return Rest(missing or Segment(origin.total - 1, origin.total), origin.etag)
 
 
 def _fits(origin: Origin, wanted: Origin) -> bool:
@@ -160,19 +193,27 @@ def _fits(origin: Origin, wanted: Origin) -> bool:
     return same_size and origin.digest is None and origin.source == wanted.source
 
 
-def decide_answer(reply: Reply, asked: Rest, origin: Origin) -> Append | Restart | Refuse:
-    """Decide what an answer to a request for the rest means."""
+def decide_answer(
+    reply: Reply, asked: Rest, origin: Origin, *, redirected: bool = False
+) -> Append | Restart | Expired | Refuse:
+    """Decide what an answer to a request for the rest means.
+
+    `redirected`: the request went straight to a URL that an earlier redirect had led to.
+    """
     reaction = decide_reaction(
         reply,
         asked.segment,
         refusals=RANGE_REFUSALS,
         total=origin.total,
         etag=None if origin.digest is not None else origin.etag,
+        redirected=redirected,
     )
     match reaction:
         case Partial():
             return Append()
         case Whole():
             return Restart()
+        case Expired():
+            return reaction
         case _:
             return Refuse(str(reaction))

@@ -11,6 +11,8 @@ from fetcher.transport.limit import Limit
 __all__ = ["Host", "Hosts"]
 
 
+# Connections to one host, so long as several bring one file: browsers have six, aria2 allows sixteen.
+MOST_LANES = 8
 # Seconds to wait for what a host's first answer tells: a few long round trips.
 PATIENCE = 1.0
 
@@ -21,7 +23,8 @@ class Host:
 
     `cool_until` is a monotonic time in seconds before which nothing is sent there.  The two refusals are set only when
     the same file was then had in another form, so that one file's fault is not held against its host; a later 206
-    heals `refuses_ranges`.
+    heals `refuses_ranges`.  `lanes` bounds the connections when several bring one file: where one more was
+    refused, it is as many as there were.
     """
 
     limit: Limit
@@ -29,12 +32,18 @@ class Host:
     cool_until: float = 0.0
     refuses_suffix: bool = False
     refuses_ranges: bool = False
+    lanes: int = MOST_LANES
     _knows_ranges: bool = False
     # Set once something has come; None as long as nobody has asked.
     _heard: Event | None = None
 
     def __post_init__(self) -> None:
         self.limiter = CapacityLimiter(self.limit.now)
+
+    @property
+    def room_for_lanes(self) -> int:
+        """How many connections more may help to bring a file: the host's other connections count, too."""
+        return int(min(MOST_LANES - self.limiter.borrowed_tokens, self.limiter.available_tokens))
 
     def answered(self, seconds: float) -> None:
         """Take note of how long an answer took."""

@@ -70,6 +70,7 @@ class Reply:
     content_encoding: str = ""
     etag: str | None = None
     retry_after: str | None = None
+    accept_ranges: str = ""
 
     @classmethod
     def of(cls, url: str, status: int, headers: Mapping[str, str]) -> "Reply":
@@ -85,6 +86,7 @@ class Reply:
             content_encoding="" if encoding == "identity" else encoding,
             etag=headers.get("ETag"),
             retry_after=headers.get("Retry-After"),
+            accept_ranges=headers.get("Accept-Ranges", "").strip().lower(),
         )
 
     @property

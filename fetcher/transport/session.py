@@ -99,6 +99,11 @@ class Session:
             await self._http.close()
             self._http = None
 
+    @property
+    def is_paced(self) -> bool:
+        """Whether the rate is limited, over all responses together."""
+        return self._pace is not None
+
     async def get(
         self,
         url: URL,

@@ -181,6 +181,11 @@ class Transport:
         """Return what was learned of the URL's host."""
         return self._hosts.of(realm_of(parse_url(url)))
 
+    @property
+    def is_paced(self) -> bool:
+        """Whether the rate is limited here, so that no number of connections is quicker."""
+        return self._session.is_paced
+
     async def ask(
         self,
         request: Request | Callable[[], Request],
@@ -212,9 +217,9 @@ class Transport:
             except FetcherError as error:
                 if _is_complaint(error):
                     self._hosts.of(realm_of(hops[-1].url)).complained(meter.sent_at)
+                asked = ask_next()
                 if not asked.patient or not meter.allows(asked.wanted, len(hops)):
                     raise
-                asked = ask_next()
                 begin = asked.wanted.start if isinstance(asked.wanted, Segment) else 0
                 if begin >= reached + PROGRESS:
                     attempt, reached = 1, begin
