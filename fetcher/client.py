@@ -150,8 +150,8 @@ class Fetcher:
         The same file asked for again meanwhile is brought once.  A part that an earlier run left is gone on from, where
         the index's digest or a strong validator can tell that it is the same file.
 
-        Raises HashMismatch, LoginPage, NotAWheel, MetadataMismatch, DiskError, and what auth, transport and statuses
-        raise.
+        Raises HashMismatch, LoginPage, NotAWheel, NotAnSdist, MetadataMismatch, DiskError, and what auth, transport and
+        statuses raise.
         """
         file = _as_file(file)
         key = (file.url, *sorted(file.hashes.items()), os.fspath(directory))

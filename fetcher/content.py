@@ -5,13 +5,13 @@ Magic decides, not Content-Type: a login page is HTML whatever it calls itself.
 
 from collections.abc import Awaitable, Callable
 
-from fetcher.errors import LoginPage, NotAWheel
+from fetcher.errors import BadReply, LoginPage, NotAnSdist, NotAWheel
 from fetcher.segments import Piece, Suffix
 from fetcher.transport.transport import Answer
 from fetcher.wheel.plan import Plan, WheelMetadata
-from fetcher.wheel.sniff import Kind, describe, html_title, sniff
+from fetcher.wheel.sniff import Kind, describe, gunzip, html_title, sniff
 
-__all__ = ["TITLE", "login_page", "not_a_wheel", "other_content", "read_head", "read_plan", "sniff_head"]
+__all__ = ["TITLE", "login_page", "not_a_wheel", "not_an_sdist", "read_head", "read_plan", "sniff_head"]
 
 # What is looked at before a body is believed: room for a BOM, comments and white space before the first tag.
 HEAD = 1024
@@ -19,6 +19,15 @@ HEAD = 1024
 TITLE = 64 * 1024
 # A byte order mark and white space say nothing about what follows; some templates begin with kilobytes of line breaks.
 WHITE = b"\xef\xbb\xbf \t\r\n\f\v"
+PAGES = frozenset({"html", "json", "xml"})
+# What source distributions are, by the ends of their names.
+ARCHIVES: tuple[tuple[tuple[str, ...], Kind], ...] = (
+    ((".tar.gz", ".tgz"), "gzip"),
+    ((".zip",), "zip"),
+    ((".tar.bz2", ".tbz"), "bzip2"),
+    ((".tar.xz", ".txz"), "xz"),
+    ((".tar",), "tar"),
+)
 
 
 async def read_head(answer: Answer) -> bytes:
@@ -32,7 +41,7 @@ async def read_head(answer: Answer) -> bytes:
 def sniff_head(head: bytes) -> Kind:
     """Say what a body is that begins so, however much white space comes first."""
     kind = sniff(head[:HEAD])
-    if kind == "other" and (text := sniff(head.lstrip(WHITE)[:HEAD])) in ("html", "json", "xml"):
+    if kind == "other" and (text := sniff(head.lstrip(WHITE)[:HEAD])) in PAGES:
         return text
     return kind
 
@@ -40,17 +49,46 @@ def sniff_head(head: bytes) -> Kind:
 async def not_a_wheel(answer: Answer, head: bytes, expected: str) -> LoginPage | NotAWheel | None:
     """Return what is wrong with a body that begins with `head` and should be a zip; None if it is one."""
     kind = sniff_head(head)
-    return None if kind == "zip" else await other_content(answer, head, kind, expected)
-
-
-async def other_content(answer: Answer, head: bytes, kind: Kind, expected: str) -> LoginPage | NotAWheel:
-    """Return the error for a body of another kind than zip; reads more of the body for its title."""
-    if kind not in ("html", "json", "xml"):
-        return NotAWheel(answer.reply.url, expected, kind)
-    body = head + await answer.response.read_up_to(TITLE - len(head)) if len(head) < TITLE else head
+    if kind == "zip":
+        return None
+    body = await _read_page(answer, head, kind)
     if kind == "html":
         return login_page(answer, body, expected)
     return NotAWheel(answer.reply.url, expected, kind, describe(body, kind))
+
+
+async def not_an_sdist(answer: Answer, head: bytes, expected: str) -> LoginPage | NotAnSdist | BadReply | None:
+    """Return what is wrong with a body that begins with `head`; None if nothing is.
+
+    It should be the archive that its name, `expected`, says; under another name anything but HTML or nothing.  Some
+    servers label a .tar.gz as encoded, so that its encoding is not undone: a page that was compressed on the way, and
+    an archive that was compressed once more, are seen for what they are here.
+    """
+    kind = sniff_head(head)
+    wanted = next((archive for ends, archive in ARCHIVES if expected.endswith(ends)), None)
+    if kind == "gzip" and wanted is not None:
+        within = sniff_head(gunzip(head, TITLE))
+        if within in PAGES:
+            page = gunzip(await _read_page(answer, head, within), TITLE)
+            return _no_sdist(answer, page, within, expected)
+        if within == wanted and answer.reply.content_encoding:
+            return BadReply(answer.reply.url, f"{expected} compressed, where no encoding was asked for")
+    if kind == wanted or (wanted is None and kind not in ("html", "empty")):
+        return None
+    return _no_sdist(answer, await _read_page(answer, head, kind), kind, expected)
+
+
+def _no_sdist(answer: Answer, body: bytes, kind: Kind, expected: str) -> LoginPage | NotAnSdist:
+    if kind == "html":
+        return login_page(answer, body, expected)
+    return NotAnSdist(answer.reply.url, expected, kind, describe(body, kind))
+
+
+async def _read_page(answer: Answer, head: bytes, kind: Kind) -> bytes:
+    """Read more of a page, for its title or message; of anything else the head is enough."""
+    if kind not in PAGES or len(head) >= TITLE:
+        return head
+    return head + await answer.response.read_up_to(TITLE - len(head))
 
 
 def login_page(answer: Answer, body: bytes, expected: str) -> LoginPage:

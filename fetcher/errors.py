@@ -22,6 +22,7 @@
     ├── ContentError             exit 5
     │   ├── LoginPage            exit 3   HTML where a file or an index page should be
     │   ├── NotAWheel                     any other body that is no zip
+    │   ├── NotAnSdist                    any other body that is not the archive its name says
     │   ├── BadPage                       an index page that cannot be read
     │   ├── BadZip                        a zip that breaks the format, or is ambiguous
     │   ├── MetadataMissing               no METADATA of this wheel in it
@@ -57,6 +58,7 @@ __all__ = [
     "MetadataMissing",
     "MissingCredentials",
     "NotAWheel",
+    "NotAnSdist",
     "NotFound",
     "ServerFailed",
     "Stalled",
@@ -407,9 +409,22 @@ class LoginPage(ContentError):
         )
 
 
+_KINDS = {
+    "zip": "a zip archive",
+    "gzip": "a gzip archive",
+    "bzip2": "a bzip2 archive",
+    "xz": "an xz archive",
+    "tar": "a tar archive",
+    "json": "a JSON document",
+    "xml": "an XML document",
+    "empty": "an empty body",
+    "html": "an HTML page",
+}
+
+
 @dataclass(eq=False)
 class NotAWheel(ContentError):
-    """A body of `kind` ("gzip", "json", "xml", "empty", "other") where a wheel should be; `detail` quotes it."""
+    """A body of `kind` ("gzip", "json", "xml", "empty", "other", …) where a wheel should be; `detail` quotes it."""
 
     url: str
     filename: str
@@ -417,13 +432,22 @@ class NotAWheel(ContentError):
     detail: str = ""
 
     def __str__(self) -> str:
-        what = {
-            "gzip": "a gzip archive",
-            "json": "a JSON document",
-            "xml": "an XML document",
-            "empty": "an empty body",
-            "html": "an HTML page",
-        }.get(self.kind, "something that is no zip")
+        what = _KINDS.get(self.kind, "something that is no zip")
+        said = f" ({self.detail})" if self.detail else ""
+        return f"instead of {self.filename} came {what}{said} from {self.url}"
+
+
+@dataclass(eq=False)
+class NotAnSdist(ContentError):
+    """A body of `kind` where a source distribution, or another file that is no wheel, should be; `detail` quotes it."""
+
+    url: str
+    filename: str
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        what = _KINDS.get(self.kind, "something that is no such archive")
         said = f" ({self.detail})" if self.detail else ""
         return f"instead of {self.filename} came {what}{said} from {self.url}"
 

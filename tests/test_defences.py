@@ -168,14 +168,17 @@ async def test_a_project_name_never_leaves_the_index(name: str) -> None:
 async def test_a_strangers_wheel_on_the_page_is_not_the_project(tmp_path: object) -> None:
     from packaging.requirements import Requirement
 
-    from fetcher.index.candidates import choose_wheel, this_interpreter
+    from fetcher.index.candidates import choose_file, this_interpreter
+    from fetcher.index.formats import Formats
     from fetcher.index.pages import parse_page
 
-    page = b'<a href="/f/evil-9.0-py3-none-any.whl">e</a><a href="/f/six-1.0-py3-none-any.whl">s</a>'
+    names = ["evil-9.0-py3-none-any.whl", "evil-9.0.tar.gz", "six-1.0-py3-none-any.whl"]
+    page = "".join(f'<a href="/f/{name}">{name}</a>' for name in names).encode()
     project = parse_page(page, url="http://h/simple/six/", name="six")
-    assert choose_wheel(project, Requirement("six"), this_interpreter("3.12.0")).filename == "six-1.0-py3-none-any.whl"
+    chosen = choose_file(project, Requirement("six"), this_interpreter("3.12.0"), Formats())
+    assert chosen.filename == "six-1.0-py3-none-any.whl"
     with pytest.raises(NotFound):
-        choose_wheel(project, Requirement("six>5"), this_interpreter("3.12.0"))
+        choose_file(project, Requirement("six>5"), this_interpreter("3.12.0"), Formats())
 
 
 async def test_a_wheel_that_keeps_breaking_is_one_error() -> None:

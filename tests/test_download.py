@@ -156,13 +156,6 @@ async def test_the_umask_decides_who_may_read_it(dest: Path) -> None:
     assert done.path.stat().st_mode & 0o777 == 0o640
 
 
-async def test_an_sdist(dest: Path) -> None:
-    sdist = Random(1).randbytes(50_000)
-    async with FakeIndex(wheels={SDIST: b"\x1f\x8b" + sdist}) as index, corp(index) as fetcher:
-        done = await fetcher.download(await find(fetcher, ending=".tar.gz"), dest)
-    assert done.path.read_bytes() == b"\x1f\x8b" + sdist
-
-
 @pytest.mark.parametrize("fsync", [True, False])
 async def test_fsync_before_the_rename(fsync: bool, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []

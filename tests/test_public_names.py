@@ -13,8 +13,8 @@ import fetcher
 ERRORS = [
     "AuthError", "BadPage", "BadReply", "BadZip", "ConfigError", "ConnectFailed", "ContentError", "Disconnected",
     "DiskError", "FetcherError", "Forbidden", "HashMismatch", "InsecureRedirect", "LoginPage", "MetadataMismatch",
-    "MetadataMissing", "MissingCredentials", "NotAWheel", "NotFound", "ServerFailed", "Stalled", "StatusError",
-    "Throttled", "TimedOut", "TooManyRedirects", "TransportError", "Truncated", "Unauthorized",
+    "MetadataMissing", "MissingCredentials", "NotAnSdist", "NotAWheel", "NotFound", "ServerFailed", "Stalled",
+    "StatusError", "Throttled", "TimedOut", "TooManyRedirects", "TransportError", "Truncated", "Unauthorized",
 ]  # fmt: skip
 # Names of types that have no docstring of their own.
 ALIASES = ["Credentials", "Policy"]

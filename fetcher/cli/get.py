@@ -6,17 +6,18 @@ from typing import Any
 
 import click
 
-from fetcher.cli.options import Selection, Settings, common_options, target_options
+from fetcher.cli.options import InOrder, Selection, Settings, common_options, format_options, target_options
 from fetcher.cli.progress import tally_for
 from fetcher.cli.run import Outcome, run_targets
 from fetcher.client import Fetcher
 from fetcher.download.download import Download
 from fetcher.index.files import File
+from fetcher.index.formats import Formats
 
 __all__ = ["command"]
 
 
-@click.command("get")
+@click.command("get", cls=InOrder)
 @click.option(
     "-d",
     "--dest",
@@ -26,10 +27,11 @@ __all__ = ["command"]
     help="Where files go; created if need be.  [default: .]",
 )
 @click.option("--fsync", is_flag=True, help="Have each file on the disk before it gets its name.")
+@format_options
 @target_options
 @common_options
-def command(settings: Settings, selection: Selection, dest: Path, fsync: bool) -> None:
-    """Download wheels, each checked against the index's digest; print the path of each.
+def command(settings: Settings, selection: Selection, formats: Formats, dest: Path, fsync: bool) -> None:
+    """Download wheels and source distributions, each checked against the index's digest; print the path of each.
 
     TARGET is a URL, a name, or a requirement such as "numpy>=2".  Dependencies are not fetched.
     """
@@ -40,7 +42,7 @@ def command(settings: Settings, selection: Selection, dest: Path, fsync: bool) -
         done = await tally.bring(file.filename, download)
         return Outcome(target, _fields(done), os.fsencode(done.path) + b"\n")
 
-    run_targets(settings, selection, work, tally)
+    run_targets(settings, selection, work, tally, formats=formats)
 
 
 def _fields(done: Download) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""Lock files (`pylock.toml`, PEP 751): each package becomes one wheel to fetch, or every wheel it has.
+"""Lock files (`pylock.toml`, PEP 751): each package becomes one file to fetch, or every file it has.
 
 Rules, as the specification has them for installers:
 
 1. The interpreter must be one that the lock is for (`requires-python`, `environments`).
 2. A package counts if its marker holds; no extras are asked for, and the lock's default groups.  Two of one name are an
    error.
-3. Of a package's wheels the one that fits best, as among those of an index page.
+3. Of a package's wheels and its source distribution the one that fits best, as among those of an index page.  An
+   archive, as `demo @ https://…` is locked, is taken whatever its format: there is no other to choose.
 4. What the lock says is demanded: URL, size, digests.  One that cannot be a digest is an error, not passed over.
-5. A package that has nothing to fetch (a source distribution, a repository, a local file) is its own failure only.
+5. A package that has nothing to fetch (a repository, a local file, no wheel that fits) is its own failure only.
 
-For all platforms, rules 1 and 2 do not apply: every wheel of every package is taken.
+For all platforms, rules 1 and 2 do not apply: every file of every package is taken, as far as the formats admit it.
 """
 
 import re
@@ -20,12 +21,13 @@ from urllib.parse import unquote
 
 import msgspec
 from packaging.markers import EvaluateContext, Marker, UndefinedComparison, UndefinedEnvironmentName
-from packaging.pylock import Package, PackageArchive, PackageWheel, Pylock, PylockValidationError
+from packaging.pylock import Package, PackageArchive, PackageSdist, PackageWheel, Pylock, PylockValidationError
 
 from fetcher.digest import ALGORITHMS
 from fetcher.errors import ConfigError, FetcherError, NotFound
-from fetcher.index.candidates import Target as Interpreter, best_wheel
+from fetcher.index.candidates import Target as Interpreter, best_file
 from fetcher.index.files import File, file_from_url, is_digest
+from fetcher.index.formats import Formats
 from fetcher.index.scope import Index
 from fetcher.index.urls import redact
 
@@ -36,7 +38,7 @@ MOST_BYTES = 1 << 53
 
 
 class Locked(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a lock says of one wheel; or, in `missing` and `wrong`, why there is none to fetch.
+    """What a lock says of one file; or, in `missing` and `wrong`, why there is none to fetch.
 
     `text` is what it is called in outcomes, `index` the URL of the index whose page listed it.
     """
@@ -74,7 +76,7 @@ def _declared(url: str | None, indexes: Iterable[Index]) -> Index | None:
     return next((index for index in indexes if index.url == wanted), None)
 
 
-def read_lock(path: Path, interpreter: Interpreter | None) -> Iterator[Locked]:
+def read_lock(path: Path, interpreter: Interpreter | None, formats: Formats) -> Iterator[Locked]:
     """Yield what a lock has for an interpreter, or None for all platforms.  Raises ConfigError, naming the file."""
     lock = _load(path)
     try:
@@ -84,7 +86,7 @@ def read_lock(path: Path, interpreter: Interpreter | None) -> Iterator[Locked]:
     for package in packages:
         name = f"{package.name}=={package.version}" if package.version else package.name
         try:
-            files = _files(package, f"{name} in {path}", interpreter)
+            files = _files(package, f"{name} in {path}", interpreter, formats)
         except FetcherError as error:
             yield _refused(name, error)
             continue
@@ -139,31 +141,35 @@ def holds(marker: Marker, environment: Mapping[str, str | AbstractSet[str]], con
 # ---------------------------------------------------------------------------------------------------------- which file
 
 
-def _files(package: Package, subject: str, interpreter: Interpreter | None) -> list[File]:
-    """Return the wheels of a package to take.  Raises NotFound, ConfigError."""
+def _files(package: Package, subject: str, interpreter: Interpreter | None, formats: Formats) -> list[File]:
+    """Return the files of a package to take.  Raises NotFound, ConfigError."""
     if package.vcs is not None:
-        raise ConfigError(f"{subject} is a {package.vcs.type} repository, and only wheels are fetched")
+        raise ConfigError(f"{subject} is a {package.vcs.type} repository, and only files are fetched")
     if package.directory is not None:
-        raise ConfigError(f"{subject} is a directory, and only wheels are fetched")
-    wheels = [_file(wheel, wheel.filename) for wheel in package.wheels or ()]
+        raise ConfigError(f"{subject} is a directory, and only files are fetched")
     if package.archive is not None:
-        archive = _file(package.archive, _archive_name(package.archive))
-        wheels = [archive] if archive.is_wheel else []
-    if not wheels:
-        raise NotFound("", asked=f"{subject} has only a source distribution, no wheel")
-    # Of an archive there is no other to choose, and its name need not say what it fits.
-    if interpreter is None or package.archive is not None:
-        return wheels
-    return [_best(package, wheels, subject, interpreter)]
+        return [_file(package.archive, _archive_name(package.archive))]
+    sources = [*(package.wheels or ()), *([package.sdist] if package.sdist is not None else ())]
+    files = formats.admit((_file(source, source.filename) for source in sources), package.name)
+    if not files:
+        raise NotFound("", asked=f"{subject} has {_what_else(package, formats)}")
+    return files if interpreter is None else [_best(package, files, subject, interpreter, formats)]
 
 
-def _best(package: Package, wheels: list[File], subject: str, interpreter: Interpreter) -> File:
+def _what_else(package: Package, formats: Formats) -> str:
+    """Say what a package has instead of the one kind that may be taken of it."""
+    if formats.only(package.name) == "wheel":
+        return "only a source distribution, no wheel"
+    return "only wheels, no source distribution"
+
+
+def _best(package: Package, files: list[File], subject: str, interpreter: Interpreter, formats: Formats) -> File:
     python = interpreter.python
     if package.requires_python is not None and not package.requires_python.contains(python, prereleases=True):
         raise NotFound("", asked=f"{subject} is for Python {package.requires_python}, and not for {python}")
-    best = best_wheel(wheels, interpreter)
-    if best is None:
-        looked = f"({len(wheels)} wheels looked at)"
+    best = best_file(files, interpreter, formats.prefer)
+    if best is None:  # a source distribution would have fitted
+        looked = f"({len(files)} wheels looked at)"
         raise NotFound("", asked=f"{subject} has no wheel that fits Python {python} and this platform {looked}")
     return best
 
@@ -173,7 +179,7 @@ def _archive_name(archive: PackageArchive) -> str:
     return unquote(re.split("[?#]", location, maxsplit=1)[0].rpartition("/")[2])
 
 
-def _file(source: PackageWheel | PackageArchive, filename: str) -> File:
+def _file(source: PackageWheel | PackageSdist | PackageArchive, filename: str) -> File:
     """Return a source as a file, its digests unchecked; that of a local one has no URL."""
     size = source.size if source.size is not None and 0 <= source.size < MOST_BYTES else None
     return File(filename, source.url or "", hashes=source.hashes, size=size)

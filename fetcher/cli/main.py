@@ -12,7 +12,7 @@ INTERRUPTED = 130
 
 _COMMANDS = {
     "explain": "Say which index a URL belongs to, what is sent to it, and why.",
-    "get": "Download wheels.",
+    "get": "Download wheels and source distributions.",
     "metadata": "Print the METADATA of wheels.",
 }
 
@@ -44,4 +44,4 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fetcher", message="%(prog)s %(version)s")
 def main() -> None:
-    """Fetch wheels and their METADATA: to each index its own credentials, and no login page taken for a wheel."""
+    """Fetch package files and METADATA: to each index its own credentials, and no login page taken for a file."""

@@ -19,7 +19,7 @@ __all__ = ["command"]
 def command(settings: Settings, selection: Selection) -> None:
     """Print the METADATA of wheels, without downloading them.
 
-    TARGET is a URL, a name, or a requirement such as "numpy>=2".
+    TARGET is a URL, a name, or a requirement such as "numpy>=2".  Source distributions are left alone.
     """
     run_targets(settings, selection, _read)
 

@@ -10,9 +10,19 @@ from typing import Any, TypeVar
 import click
 
 from fetcher.client import Fetcher
+from fetcher.errors import ConfigError
 from fetcher.index.config import declare, read_config
+from fetcher.index.formats import Formats
 
-__all__ = ["Selection", "Settings", "common_options", "make_fetcher", "target_options"]
+__all__ = [
+    "InOrder",
+    "Selection",
+    "Settings",
+    "common_options",
+    "format_options",
+    "make_fetcher",
+    "target_options",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,10 +114,34 @@ _TARGET_OPTIONS = [
         metavar="FILE",
         help="A requirements file or pylock.toml, - for stdin; repeatable.",
     ),
-    click.option("--python-version", metavar="X.Y", help="Choose wheels for this Python instead of the running one."),
-    click.option("--platform", "platforms", multiple=True, metavar="TAG", help="Choose wheels for this platform."),
-    click.option("--all-platforms", is_flag=True, help="Take every wheel of a pylock.toml."),
+    click.option("--python-version", metavar="X.Y", help="Choose for this Python instead of the running one."),
+    click.option("--platform", "platforms", multiple=True, metavar="TAG", help="Choose for this platform; repeatable."),
+    click.option("--all-platforms", is_flag=True, help="Take what a pylock.toml has for all platforms."),
 ]
+_FORMAT_OPTIONS = [
+    click.option(
+        "--only-binary", multiple=True, metavar="NAMES", help="No source distributions of NAMES, :all: or :none:."
+    ),
+    click.option("--no-binary", multiple=True, metavar="NAMES", help="No wheels of NAMES, :all: or :none:."),
+    click.option(
+        "--prefer",
+        type=click.Choice(["wheel", "sdist"]),
+        default="wheel",
+        show_default=True,
+        help="What to take of a version that has both.",
+    ),
+    click.option("--prefer-binary", is_flag=True, help="An older version with a wheel before a newer one without."),
+]
+
+
+class InOrder(click.Command):
+    """A command that keeps the order of its options: click gives the values of one, but not which came after which."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, and keep the name of each option as often as it was given."""
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        ctx.meta[__name__] = [parameter.name for parameter in given]
+        return super().parse_args(ctx, args)
 
 
 def common_options(function: F) -> F:
@@ -131,6 +165,23 @@ def target_options(function: F) -> F:
         return {"selection": selection, **options}
 
     return _with_options(function, _TARGET_OPTIONS, collect)
+
+
+def format_options(function: F) -> F:
+    """Add the options that say which formats may be taken; they arrive as one `formats`.  The command is `InOrder`."""
+
+    def collect(options: dict[str, Any]) -> dict[str, Any]:
+        values = {name: iter(options.pop(name)) for name in ("only_binary", "no_binary")}
+        formats = Formats(prefer=options.pop("prefer"), prefer_binary=options.pop("prefer_binary"))
+        try:
+            for name in click.get_current_context().meta[__name__]:
+                if name in values:
+                    formats = formats.heed(f"--{name.replace('_', '-')}", next(values[name]))
+        except ConfigError as error:
+            raise click.UsageError(str(error)) from None
+        return {"formats": formats, **options}
+
+    return _with_options(function, _FORMAT_OPTIONS, collect)
 
 
 def _with_options(

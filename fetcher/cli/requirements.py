@@ -3,7 +3,8 @@
 Rules:
 
 1. Everything is read and parsed before anything is fetched: an option counts for all files wherever it stands, and
-   what is wrong anywhere ends the command with nothing done.
+   what is wrong anywhere ends the command with nothing done.  Only what a lock has is chosen while it is read, as the
+   command's own flags say.
 2. Nothing parsed is kept.  What is wanted goes to a temporary file, and is parsed again when its turn comes; so each
    file is read once (it may be a pipe), and a hundred thousand lines need no more memory than ten.
 3. A file is a lock if its name is a lock's: `pylock.toml`, `pylock.NAME.toml`.  `-` is standard input, which may be
@@ -33,6 +34,7 @@ from fetcher.cli.targets import Target, interpreter_for, parse_target
 from fetcher.errors import ConfigError, DiskError
 from fetcher.index.candidates import Target as Interpreter
 from fetcher.index.files import is_digest
+from fetcher.index.formats import Formats
 from fetcher.index.urls import redact
 
 __all__ = ["Requested", "read_requested"]
@@ -58,6 +60,7 @@ class Requested:
     index_url: str | None = field(default=None, repr=False)
     extra_index_urls: list[str] = field(default_factory=list, repr=False)
     require_hashes: bool = False
+    formats: Formats = field(default_factory=Formats)
 
 
 def read_requested(
@@ -66,13 +69,15 @@ def read_requested(
     interpreter: Interpreter | None = None,
     *,
     all_platforms: bool = False,
+    formats: Formats | None = None,
 ) -> Requested:
     """Read the arguments, then the files.  Raises ConfigError, naming file and line; DiskError.
 
-    `interpreter`, by default the running one, is what markers are evaluated for and wheels of locks chosen for;
-    `all_platforms` takes every wheel of a lock instead.
+    `interpreter`, by default the running one, is what markers are evaluated for and files of locks chosen for;
+    `all_platforms` takes every file of a lock instead.  `formats` are those of the flags: lines of requirements files
+    come after them, as for pip, and locks are chosen from by the flags alone.
     """
-    reader = _Reader(interpreter or interpreter_for(None, ()), all_platforms)
+    reader = _Reader(interpreter or interpreter_for(None, ()), all_platforms, formats or Formats())
     for argument in arguments:
         reader.read_argument(argument)
     for path in files:
@@ -107,13 +112,14 @@ class _Kept:
 class _Reader:
     """The first pass: checks each target, keeps what is wanted, and collects the options."""
 
-    def __init__(self, interpreter: Interpreter, all_platforms: bool) -> None:
-        self._requested = Requested()
+    def __init__(self, interpreter: Interpreter, all_platforms: bool, formats: Formats) -> None:
+        self._requested = Requested(formats=formats)
         self._kept = _Kept()
         # What was named, in order: an argument as it is, a file as the number of its entries among the kept.
         self._parts: list[str | int] = []
         self._interpreter = interpreter
         self._all_platforms = all_platforms
+        self._flags = formats
         self._stdin_is_read = False
         self._has_lock = False
         self._unpinned = ""
@@ -140,7 +146,7 @@ class _Reader:
         if self._requested.require_hashes and self._unpinned:
             raise ConfigError(f"--require-hashes is demanded, and {self._unpinned} has no --hash")
         if self._all_platforms and not self._has_lock:
-            raise ConfigError("--all-platforms takes every wheel of a pylock.toml: name one with -r")
+            raise ConfigError("--all-platforms takes every file of a pylock.toml: name one with -r")
         count = sum(1 if isinstance(part, str) else part for part in self._parts)
         if not count:
             raise ConfigError("nothing to fetch: name a package, a URL, or a file with -r")
@@ -168,7 +174,7 @@ class _Reader:
     def _read(self, path: Path, opened: tuple[str, ...]) -> None:
         if is_valid_pylock_path(path):
             self._has_lock = True
-            for locked in read_lock(path, None if self._all_platforms else self._interpreter):
+            for locked in read_lock(path, None if self._all_platforms else self._interpreter, self._flags):
                 self._kept.add(locked)
             return
         if "\0" in str(path):
@@ -209,8 +215,12 @@ class _Reader:
                 self._requested.extra_index_urls.append(value)
             case "--require-hashes":
                 self._requested.require_hashes = True
-            case "--no-deps" | "--prefer-binary" | "--only-binary" | "--trusted-host":
-                # What is done here anyway: no dependencies, wheels only.  TLS is always verified.
+            case "--only-binary" | "--no-binary":
+                self._requested.formats = self._requested.formats.heed(name, value)
+            case "--prefer-binary":
+                self._requested.formats = replace(self._requested.formats, prefer_binary=True)
+            case "--no-deps" | "--trusted-host":
+                # What is done here anyway: no dependencies.  TLS is always verified.
                 logger.info("%s has no effect", name)
             case _:
                 raise ConfigError(f"the option {redact(name)} is not supported")

@@ -1,4 +1,4 @@
-"""TARGETs: URLs, names, requirements (PEP 508), entries of a lock; each becomes one wheel to fetch."""
+"""TARGETs: URLs, names, requirements (PEP 508), entries of a lock; each becomes one file to fetch."""
 
 import re
 import sys
@@ -13,8 +13,9 @@ from fetcher.cli.lockfile import Locked
 from fetcher.client import Fetcher
 from fetcher.digest import ALGORITHMS
 from fetcher.errors import ConfigError, HashMismatch
-from fetcher.index.candidates import Target as Interpreter, choose_wheel, describe_python, this_interpreter
+from fetcher.index.candidates import Target as Interpreter, choose_file, describe_python, this_interpreter
 from fetcher.index.files import File, file_from_url, fragment_digests
+from fetcher.index.formats import Formats
 from fetcher.index.urls import redact
 
 __all__ = ["Target", "find_file", "interpreter_for", "parse_target"]
@@ -66,7 +67,7 @@ def _parse_marker(text: str) -> Marker:
 
 
 def interpreter_for(python_version: str | None, platforms: Iterable[str]) -> Interpreter:
-    """Return the interpreter to choose wheels for: this one, unless options describe another."""
+    """Return the interpreter to choose files for: this one, unless options describe another."""
     running = ".".join(map(str, sys.version_info[:3]))
     platforms = list(platforms)
     if python_version is None and not platforms:
@@ -74,8 +75,8 @@ def interpreter_for(python_version: str | None, platforms: Iterable[str]) -> Int
     return describe_python(python_version or running, platforms)
 
 
-async def find_file(fetcher: Fetcher, target: Target, interpreter: Interpreter) -> File:
-    """Return the file of a target: that of its URL, the locked one, or the wheel that fits best.
+async def find_file(fetcher: Fetcher, target: Target, interpreter: Interpreter, formats: Formats) -> File:
+    """Return the file of a target: that of its URL, the locked one, or the one of its project that fits best.
 
     Raises NotFound, ConfigError, HashMismatch for a digest that the requirements file does not allow, and what
     `project` raises.
@@ -85,7 +86,8 @@ async def find_file(fetcher: Fetcher, target: Target, interpreter: Interpreter) 
     if target.requirement is None or target.url is not None:
         return _demand(_file_of(target.url or ""), target.hashes)
     project = await fetcher.project(target.requirement.name)
-    return _demand(choose_wheel(project, target.requirement, interpreter, target.hashes), target.hashes)
+    chosen = choose_file(project, target.requirement, interpreter, formats, target.hashes)
+    return _demand(chosen, target.hashes)
 
 
 def _file_of(url: str) -> File:

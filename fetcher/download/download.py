@@ -103,7 +103,7 @@ async def download(
     `kept` is its whole body if that was already read; `metadata_sha256` is the digest of METADATA that was given out
     unverified: the file must hold the same.
 
-    Raises FetcherError: HashMismatch, LoginPage, NotAWheel, MetadataMismatch, DiskError, ...
+    Raises FetcherError: HashMismatch, LoginPage, NotAWheel, NotAnSdist, MetadataMismatch, DiskError, ...
     """
     if not is_safe_name(file.filename):
         raise ConfigError(f"{file.filename!r} is not a safe file name")

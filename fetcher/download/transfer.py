@@ -12,7 +12,7 @@ from time import monotonic
 import anyio
 from anyio import CancelScope
 
-from fetcher.content import not_a_wheel, other_content, read_head, sniff_head
+from fetcher.content import not_a_wheel, not_an_sdist, read_head
 from fetcher.digest import Digest
 from fetcher.download.lanes import END, Growth, Lane, Lanes
 from fetcher.download.partfile import PartFile
@@ -186,9 +186,8 @@ class Transfer:
             wanted=rest.segment if rest else None,
             if_range=rest.if_range if rest else None,
             handled=handled | EXPIRED if url != self._file.url else handled,
-            # An archive that is itself compressed must not be unpacked on the way: some servers label .tar.gz as
-            # encoded.
-            decode=self._file.is_wheel,
+            # An archive that gzip made must not be unpacked on the way: some servers label it as encoded.
+            decode=not self._file.filename.endswith((".tar.gz", ".tgz")),
             # As long as somebody else would bring the same bytes, there is no sense in waiting.
             patient=lane.half_of is None,
         )
@@ -292,11 +291,9 @@ class Transfer:
         if not isinstance(decide_whole(answer.reply), Whole):
             raise BadReply(answer.reply.url, f"a part ({answer.reply.content_range}) where the whole was asked for")
         head = await read_head(answer)
-        if self._file.is_wheel:
-            if (error := await not_a_wheel(answer, head, self._file.filename)) is not None:
-                raise error
-        elif (kind := sniff_head(head)) in ("html", "empty"):
-            raise await other_content(answer, head, kind, self._file.filename)
+        look = not_a_wheel if self._file.is_wheel else not_an_sdist
+        if (error := await look(answer, head, self._file.filename)) is not None:
+            raise error
         return head
 
 

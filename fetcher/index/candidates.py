@@ -1,14 +1,15 @@
-"""Which wheel of a project fits a requirement and an interpreter.
+"""Which file of a project fits a requirement and an interpreter.
 
 Rules, as pip and uv have them:
 
 * Files of another project, which some indexes list on the same page, do not count.
-* Of the versions that the specifier admits, the highest that has a fitting wheel; pre-releases only if the specifier
-  names one or nothing else fits (PEP 440).
+* Of the versions that the specifier admits, the highest that has a wheel that fits or a source distribution, as far as
+  the formats admit either; pre-releases only if the specifier names one or nothing else fits (PEP 440).
 * A yanked file only for a requirement that pins its version by `==` or `===` (PEP 592).
 * `requires-python` must admit the interpreter's version; one that cannot be parsed admits all.
-* Of a version's wheels one that is not yanked, then the one with the best tag (PEP 425), then the highest build number
-  (PEP 427).
+* Of a version's files one that is not yanked, then a wheel, unless source distributions are preferred; of the wheels
+  the one with the best tag (PEP 425), then the highest build number (PEP 427); of the source distributions a `.tar.gz`
+  (PEP 625).
 * What markers ask of another interpreter is what its version and platform tell; of another platform that is its name
   and its machine, not the release of its kernel.
 
@@ -18,6 +19,7 @@ This file is pure.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import zip_longest
 
 from packaging.requirements import Requirement
@@ -27,9 +29,10 @@ from packaging.utils import BuildTag
 from packaging.version import Version
 
 from fetcher.errors import ConfigError, NotFound
-from fetcher.index.files import File, Project
+from fetcher.index.files import SUFFIXES, File, Project
+from fetcher.index.formats import Formats, Kind
 
-__all__ = ["Target", "best_wheel", "choose_wheel", "describe_python", "this_interpreter"]
+__all__ = ["Target", "best_file", "choose_file", "describe_python", "this_interpreter"]
 
 _PYTHON_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 _MANYLINUX = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)")
@@ -39,6 +42,7 @@ _LEGACY_MANYLINUX = {"manylinux2014": 17, "manylinux2010": 12, "manylinux1": 5}
 _LINUX = re.compile(r"(?:linux|manylinux\d+|(?:many|musl)linux_\d+_\d+)_(\w+)")
 # What the machine is called on Windows.
 _WINDOWS = {"win32": "x86", "win_amd64": "AMD64", "win_arm64": "ARM64"}
+_CALLED: dict[Kind, str] = {"wheel": "wheel", "sdist": "source distribution"}
 _PLATFORM_VARIABLES = (
     *("os_name", "sys_platform", "platform_system", "platform_machine"),
     *("platform_release", "platform_version"),  # no tag tells these
@@ -131,26 +135,32 @@ def _expand_manylinux(major: int, minor: int, arch: str) -> Iterator[str]:
             yield f"{legacy[older]}_{arch}"
 
 
-def choose_wheel(
-    project: Project, requirement: Requirement, target: Target, hashes: frozenset[tuple[str, str]] = frozenset()
+def choose_file(
+    project: Project,
+    requirement: Requirement,
+    target: Target,
+    formats: Formats,
+    hashes: frozenset[tuple[str, str]] = frozenset(),
 ) -> File:
-    """Return the wheel to take; `hashes` (algorithm, digest), if any, must name it where the page has a digest.
+    """Return the file to take; `hashes` (algorithm, digest), if any, must name it where the page has a digest.
 
     Raises NotFound, with a sentence that says what there is instead.
     """
     own = _own_files(project)
-    fitting = [file for file in own if _fits(file, requirement, target) and _is_named(file, hashes)]
-    versions = {file.version for file in fitting if file.version is not None}
-    admitted = sorted(requirement.specifier.filter(versions), reverse=True)
-    for version in admitted:
-        wheels = [file for file in fitting if file.version == version]
-        return max(wheels, key=lambda file: _rank(file, target))
-    raise NotFound("", asked=_explain_none(project, own, requirement, target))
+    allowed = formats.admit(own, project.name)
+    fitting = [file for file in allowed if _fits(file, requirement, target) and _is_named(file, hashes)]
+    version = _best_version(fitting, requirement.specifier, formats)
+    best = best_file((file for file in fitting if file.version == version), target, formats.prefer)
+    if best is None:
+        raise NotFound("", asked=_explain_none(project, own, requirement, target, formats.only(project.name)))
+    return best
 
 
-def best_wheel(files: Iterable[File], target: Target) -> File | None:
+def best_file(files: Iterable[File], target: Target, prefer: Kind) -> File | None:
     """Return the one that fits best, None if none does; for files that somebody chose already, as a lock does."""
-    return max((file for file in files if _runs(file, target)), key=lambda file: _rank(file, target), default=None)
+    return max(
+        (file for file in files if _runs(file, target)), key=lambda file: _rank(file, target, prefer), default=None
+    )
 
 
 def _own_files(project: Project) -> list[File]:
@@ -165,7 +175,7 @@ def _is_named(file: File, hashes: frozenset[tuple[str, str]]) -> bool:
 
 def _runs(file: File, target: Target) -> bool:
     # Not `isdisjoint`: it would hash each of the target's thousand tags for every file.
-    return file.is_wheel and any(tag in target.ranks for tag in file.tags)
+    return not file.is_wheel or any(tag in target.ranks for tag in file.tags)
 
 
 def _fits(file: File, requirement: Requirement, target: Target) -> bool:
@@ -180,6 +190,7 @@ def _pins(specifiers: SpecifierSet) -> bool:
     return any(one.operator == "===" or (one.operator == "==" and "*" not in one.version) for one in specifiers)
 
 
+@lru_cache(maxsize=1024)  # most files of a project say the same
 def _admits(requires_python: str | None, python: Version) -> bool:
     if not requires_python:
         return True
@@ -189,13 +200,31 @@ def _admits(requires_python: str | None, python: Version) -> bool:
         return True
 
 
-def _rank(file: File, target: Target) -> tuple[bool, int, BuildTag]:
-    """Return a sort key, the highest is best: not yanked, then the best tag, then the highest build number."""
-    best_tag = min(target.ranks[tag] for tag in file.tags if tag in target.ranks)
-    return not file.yanked, -best_tag, file.build
+def _best_version(fitting: Iterable[File], specifier: SpecifierSet, formats: Formats) -> Version | None:
+    """Return the highest version admitted; one that has a wheel goes first if the formats say so."""
+    has_wheel: dict[Version, bool] = {}
+    for file in fitting:
+        if file.version is not None:
+            has_wheel[file.version] = has_wheel.get(file.version, False) or file.is_wheel
+    admitted = specifier.filter(has_wheel)
+    return max(admitted, key=lambda version: (formats.prefer_binary and has_wheel[version], version), default=None)
 
 
-def _explain_none(project: Project, own: list[File], requirement: Requirement, target: Target) -> str:
+def _rank(file: File, target: Target, prefer: Kind) -> tuple[bool, bool, int, BuildTag]:
+    """Return a sort key, the highest is best: not yanked, the preferred kind, the best tag, the highest build number.
+
+    Of source distributions the suffix has the place of the tag.
+    """
+    if file.is_wheel:
+        place = min(target.ranks[tag] for tag in file.tags if tag in target.ranks)
+    else:
+        place = next(number for number, suffix in enumerate(SUFFIXES) if file.filename.endswith(suffix))
+    return not file.yanked, file.is_wheel == (prefer == "wheel"), -place, file.build
+
+
+def _explain_none(
+    project: Project, own: list[File], requirement: Requirement, target: Target, only: Kind | None
+) -> str:
     where = f"on {project.index.label}" if project.index is not None else f"at {project.url}"
     versions = {file.version for file in own if file.version is not None}
     if not own:
@@ -205,9 +234,10 @@ def _explain_none(project: Project, own: list[File], requirement: Requirement, t
         newest = f"; the newest is {max(versions)}" if versions else ""
         return f"no version of {project.name} {where} satisfies {requirement}{newest}"
     of_version = [file for file in own if file.version in admitted]
-    if not any(file.is_wheel for file in of_version):
-        return f"{requirement} has only source distributions {where}, no wheel"
+    if only is not None and not any(file.is_wheel == (only == "wheel") for file in of_version):
+        others: Kind = "sdist" if only == "wheel" else "wheel"
+        return f"{requirement} has only {_CALLED[others]}s {where}, no {_CALLED[only]}"
     return (
-        f"{requirement} has no wheel {where} that fits Python {target.python} and this platform "
-        f"({len(of_version)} files looked at)"
+        f"{requirement} has no {_CALLED[only] if only else 'file'} {where} that fits Python {target.python} and this "
+        f"platform ({len(of_version)} files looked at)"
     )

@@ -1,9 +1,10 @@
 """What a body is, told by its first bytes and never by its Content-Type.
 
 Servers call wheels text, and login pages wheels.  A zip begins with a local header, or with an end record if it is
-empty (APPNOTE.TXT 4.3.6); gzip with two bytes of RFC 1952 §2.3.1; HTML with one of the tags of the WHATWG MIME Sniffing
-Standard §7.1, after any byte order mark, white space, comments, and XML declaration; JSON with a brace or bracket
-(RFC 8259 §2: objects and arrays are what servers send).
+empty (APPNOTE.TXT 4.3.6); gzip with two bytes of RFC 1952 §2.3.1; bzip2 with "BZh"; xz with the six bytes of its format
+§2.1.1.1; tar with a header whose checksum is right, which holds for those older than "ustar" too (POSIX.1-2017, pax);
+HTML with one of the tags of the WHATWG MIME Sniffing Standard §7.1, after any byte order mark, white space, comments,
+and XML declaration; JSON with a brace or bracket (RFC 8259 §2: objects and arrays are what servers send).
 
 - A head may be cut anywhere.  Two bytes or more of a signature that end there count as that signature.
 - A comment that does not end in the head is taken for HTML: XML from servers has none in front.
@@ -12,13 +13,14 @@ Standard §7.1, after any byte order mark, white space, comments, and XML declar
 
 import json
 import re
+import zlib
 from html import unescape
 from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
-__all__ = ["Kind", "describe", "html_title", "looks_like_login", "sniff"]
+__all__ = ["Kind", "describe", "gunzip", "html_title", "looks_like_login", "sniff"]
 
-Kind: TypeAlias = Literal["zip", "gzip", "html", "json", "xml", "empty", "other"]
+Kind: TypeAlias = Literal["zip", "gzip", "bzip2", "xz", "tar", "html", "json", "xml", "empty", "other"]
 
 _LOOKED_AT = 256 * 1024
 """Most bytes of a body that are looked at: login pages of the large vendors have up to 200 KB, most of it script."""
@@ -26,8 +28,16 @@ _LOOKED_AT = 256 * 1024
 _TITLE_LENGTH = 80  # characters: what fits a terminal line with the sentence around it
 _DETAIL_LENGTH = 120
 
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_GZIP = b"\x1f\x8b"
+_SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+)
+_TAR_HEADER = 512  # bytes; of them these eight are the checksum, and count as blanks in it
+_TAR_CHECKSUM = slice(148, 156)
+_GZIP_WINDOW = 31  # zlib's word for the largest window, in a gzip wrapper
 
 # Possessive, so that a megabyte of white space leaves no trail to walk back on.
 _BEFORE = re.compile(r"(?:\s++|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z))*+", re.DOTALL)
@@ -45,11 +55,25 @@ def sniff(head: bytes) -> Kind:
     """Tell what the body is that begins with `head` (any number of bytes; 1,024 are plenty)."""
     if not head:
         return "empty"
-    if any(head.startswith(mark) or (len(head) > 1 and mark.startswith(head)) for mark in _ZIP):
-        return "zip"
-    if head.startswith(_GZIP):
-        return "gzip"
-    return _sniff_text(_text(head))
+    for mark, kind in _SIGNATURES:
+        if head.startswith(mark) or (len(head) > 1 and mark.startswith(head)):
+            return kind
+    return "tar" if _is_tar(head) else _sniff_text(_text(head))
+
+
+def _is_tar(head: bytes) -> bool:
+    header = head[:_TAR_HEADER]
+    stated = header[_TAR_CHECKSUM]
+    checksum = sum(header) - sum(stated) + len(stated) * ord(" ")
+    return len(header) == _TAR_HEADER and stated.strip(b" \0").lstrip(b"0") == f"{checksum:o}".encode()
+
+
+def gunzip(head: bytes, most: int) -> bytes:
+    """Return up to `most` bytes of what is in a gzip that begins with `head`; nothing if that is damaged."""
+    try:
+        return zlib.decompressobj(_GZIP_WINDOW).decompress(head, most)
+    except zlib.error:
+        return b""
 
 
 def _sniff_text(text: str) -> Kind:

@@ -1,6 +1,7 @@
-"""Lock files (pylock.toml, PEP 751): which packages count, which of their wheels is taken, what is demanded of it."""
+"""Lock files (pylock.toml, PEP 751): which packages count, which of their files is taken, what is demanded of it."""
 
 import asyncio
+import gzip
 import hashlib
 import json
 import logging
@@ -22,6 +23,7 @@ from fetcher.cli.targets import find_file, interpreter_for
 from fetcher.client import Fetcher
 from fetcher.errors import ConfigError, FetcherError, NotFound
 from fetcher.index.files import File
+from fetcher.index.formats import ONLY_WHEELS, Formats
 from fetcher.index.scope import Index
 
 AA = "aa" * 32
@@ -78,7 +80,7 @@ async def files(requested: Requested, *indexes: Index | str) -> list[File | Fetc
     found: list[File | FetcherError] = []
     for target in requested.targets:
         try:
-            found.append(await find_file(Fetcher(indexes, environ={}), target, LINUX))
+            found.append(await find_file(Fetcher(indexes, environ={}), target, LINUX, Formats()))
         except FetcherError as error:
             found.append(error)
     return found
@@ -156,7 +158,7 @@ class TestPackages:
             read(write(*packages))
 
 
-# ---------------------------------------------------------------------------------------------------------- which wheel
+# ----------------------------------------------------------------------------------------------------------- which file
 
 NAMES = [
     "demo-1.0-cp312-cp312-win_amd64.whl",
@@ -185,7 +187,7 @@ class TestWheels:
         requested = read(write(package(*map(wheel, NAMES))), all_platforms=True)
         targets = list(requested.targets)
         assert [target.text for target in targets] == NAMES
-        assert [(await find_file(Fetcher([]), target, LINUX)).filename for target in targets] == NAMES
+        assert [(await find_file(Fetcher([]), target, LINUX, Formats())).filename for target in targets] == NAMES
 
     async def test_what_the_lock_says_of_it(self, write: Write) -> None:
         entry = wheel(name="demo-1.0-py3-none-any.whl", url="https://u:p@host/get?id=1#x=y", size=7)
@@ -227,20 +229,61 @@ class TestWheels:
 SDIST = inline({"url": f"{FILES}/demo-1.0.tar.gz", "hashes": {"sha256": AA}})
 
 
+class TestSdist:
+    @pytest.mark.parametrize(
+        ("wheels", "formats", "expected"),
+        [
+            pytest.param([], Formats(), "demo-1.0.tar.gz", id="alone"),
+            pytest.param([NAMES[1]], Formats(), NAMES[1], id="a wheel before it"),
+            pytest.param([NAMES[0]], Formats(), "demo-1.0.tar.gz", id="no wheel fits"),
+            pytest.param([NAMES[1]], Formats(prefer="sdist"), "demo-1.0.tar.gz", id="preferred"),
+            pytest.param([NAMES[1]], Formats(no_binary=frozenset({"demo"})), "demo-1.0.tar.gz", id="no wheels"),
+            pytest.param([NAMES[1]], ONLY_WHEELS, NAMES[1], id="only wheels"),
+        ],
+    )
+    async def test_is_chosen(self, write: Write, wheels: list[str], formats: Formats, expected: str) -> None:
+        found = await only(write(package(*map(wheel, wheels), sdist=SDIST)), LINUX, formats=formats)
+        assert (found.filename, found.url, found.sha256) == (expected, f"{FILES}/{expected}", AA)
+
+    @pytest.mark.parametrize(
+        ("formats", "expected"),
+        [
+            (Formats(), [*NAMES[:2], "demo-1.0.tar.gz"]),
+            (Formats(prefer="sdist", prefer_binary=True), [*NAMES[:2], "demo-1.0.tar.gz"]),
+            (ONLY_WHEELS, NAMES[:2]),
+            (Formats(no_binary=frozenset({"demo"})), ["demo-1.0.tar.gz"]),
+        ],
+    )
+    def test_all_platforms(self, write: Write, formats: Formats, expected: list[str]) -> None:
+        requested = read(write(package(*map(wheel, NAMES[:2]), sdist=SDIST)), all_platforms=True, formats=formats)
+        assert (texts(requested), requested.count) == (expected, len(expected))
+
+    def test_lines_of_requirements_files_are_not_for_locks(self, write: Write) -> None:
+        lock = write(package(wheel(), sdist=SDIST))
+        (lock.parent / "r.txt").write_text("--no-binary :all:\n-r pylock.toml")
+        requested = read(lock.parent / "r.txt")
+        assert [target.locked.filename for target in requested.targets if target.locked] == [
+            "demo-1.0-py3-none-any.whl"
+        ]
+
+    async def test_an_archive_is_taken_whatever_its_format(self, write: Write) -> None:
+        assert (await only(write(package(archive=SDIST)), formats=ONLY_WHEELS)).filename == "demo-1.0.tar.gz"
+
+
 class TestNothingToFetch:
     @pytest.mark.parametrize(
         ("entry", "kind", "says"),
         [
-            (package(sdist=SDIST), NotFound, "demo==1.0 in .* has only a source distribution, no wheel"),
-            (package(archive=SDIST), NotFound, "demo==1.0 in .* has only a source distribution, no wheel"),
-            (package(wheel(NAMES[0]), sdist=SDIST), NotFound, r"no wheel that fits Python 3\.12 .*\(1 wheels looked"),
+            (package(wheel(NAMES[0])), NotFound, r"no wheel that fits Python 3\.12 .*\(1 wheels looked"),
             (package(wheel(), requires_python='">=3.13"'), NotFound, r"demo==1.0 in .* is for Python >=3\.13"),
+            (package(sdist=SDIST, requires_python='">=3.13"'), NotFound, r"demo==1.0 in .* is for Python >=3\.13"),
+            (package(sdist=SDIST.replace(AA, "aa")), ConfigError, "demo-1.0.tar.gz in .*: its sha256 is no sha256"),
             (
                 package(version=None, vcs='{type = "git", url = "https://host/x", commit-id = "0"}'),
                 ConfigError,
-                "demo in .* is a git repository, and only wheels are fetched",
+                "demo in .* is a git repository, and only files are fetched",
             ),
-            (package(directory='{path = "."}'), ConfigError, "is a directory, and only wheels are fetched"),
+            (package(directory='{path = "."}'), ConfigError, "is a directory, and only files are fetched"),
             (
                 package(wheel(url=None, path="wheels/demo-1.0-py3-none-any.whl")),
                 ConfigError,
@@ -266,9 +309,24 @@ class TestNothingToFetch:
             package(wheel(NAMES[0]), wheel(NAMES[1], url=None, path="x/" + NAMES[1]), sdist=SDIST),
             package(name="other", sdist=SDIST.replace("demo", "other")),
         )
-        first, second, third = await files(read(path, all_platforms=True))
+        first, second, third = await files(read(path, all_platforms=True, formats=ONLY_WHEELS))
         assert isinstance(first, File)
         assert (type(second), type(third)) == (ConfigError, NotFound)
+
+    @pytest.mark.parametrize("all_platforms", [True, False])
+    @pytest.mark.parametrize(
+        ("entry", "formats", "says"),
+        [
+            (package(sdist=SDIST), ONLY_WHEELS, "has only a source distribution, no wheel"),
+            (package(wheel()), Formats(no_binary=frozenset({"demo"})), "has only wheels, no source distribution"),
+        ],
+    )
+    async def test_of_the_format_asked_for(
+        self, write: Write, entry: str, formats: Formats, says: str, all_platforms: bool
+    ) -> None:
+        error = await only(write(entry), all_platforms=all_platforms, formats=formats)
+        assert isinstance(error, NotFound)
+        assert str(error).endswith(says)
 
     async def test_a_secret_is_not_shown(self, write: Write) -> None:
         requested = read(write(package(wheel(url="ftp://u:S3CR3T@h/demo-1.0-py3-none-any.whl?sig=S3CR3T"))))
@@ -362,7 +420,7 @@ class TestName:
 
     def test_all_platforms_of_none(self, tmp_path: Path) -> None:
         (tmp_path / "r.txt").write_text("a")
-        with pytest.raises(ConfigError, match=r"--all-platforms takes every wheel of a pylock\.toml"):
+        with pytest.raises(ConfigError, match=r"--all-platforms takes every file of a pylock\.toml"):
             read(tmp_path / "r.txt", all_platforms=True)
 
 
@@ -408,7 +466,7 @@ async def test_get(write: Write, tmp_path: Path) -> None:
     async with FakeIndex(wheels=WHEELS) as index:
         lock = write(
             package(served(index, DEMO)),
-            package(name="broken", sdist=SDIST.replace("demo", "broken")),
+            package(wheel("broken-1.0-py2-none-any.whl"), name="broken"),
             package(served(index, OTHER), name="other", version="2.0"),
         )
         done = await fetch("-r", str(lock), "-i", index.url, folder=tmp_path)
@@ -417,6 +475,19 @@ async def test_get(write: Write, tmp_path: Path) -> None:
     assert [found["target"] for found in done.objects] == ["demo==1.0", "broken==1.0", "other==2.0"]
     assert done.objects[1] == {"target": "broken==1.0", "error": "NotFound", "message": done.errors[0]}
     assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == WHEELS
+
+
+async def test_a_source_distribution(write: Write, tmp_path: Path) -> None:
+    name, body = "demo-1.0.tar.gz", gzip.compress(b"demo")
+    async with FakeIndex(wheels={**WHEELS, name: body}) as index:
+        lock = write(package(served(index, DEMO), sdist=served(index, name, body)))
+        found = {
+            flags: await fetch("-r", str(lock), "-i", index.url, *flags.split(), folder=tmp_path)
+            for flags in ("", "--prefer sdist", "--no-binary demo", "--all-platforms")
+        }
+    names = {flags: [one["filename"] for one in done.objects] for flags, done in found.items()}
+    assert names == {"": [DEMO], "--prefer sdist": [name], "--no-binary demo": [name], "--all-platforms": [DEMO, name]}
+    assert (tmp_path / "to" / name).read_bytes() == body
 
 
 async def test_a_wrong_digest(write: Write, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 import logging
@@ -103,7 +104,8 @@ def test_help_of_a_command(run: Callable[..., Done], command: str) -> None:
               "--concurrency", "--retries", "--timeout", "--json", "-q, --quiet", "-v, --verbose", "--no-progress",
               "--debug"]  # fmt: skip
     of_targets = ["-r, --requirement", "--python-version", "--platform"] if command != "explain" else []
-    for option in [*common, *of_targets, *(["-d, --dest"] if command == "get" else [])]:
+    of_get = ["-d, --dest", "--fsync", "--only-binary", "--no-binary", "--prefer", "--prefer-binary"]
+    for option in [*common, *of_targets, *(of_get if command == "get" else [])]:
         assert f"{option} " in done.stdout
 
 
@@ -130,6 +132,12 @@ def test_help_of_a_command(run: Callable[..., Done], command: str) -> None:
         ["get", "demo", "--config-file", "no-such-file.toml"],
         ["get", "demo", "--config-file", "."],
         ["get", "demo", "--python-version", "three"],
+        ["get", "demo", "--only-binary"],
+        ["get", "demo", "--only-binary", ""],
+        ["get", "demo", "--no-binary", ":al:"],
+        ["get", "demo", "--no-binary", "--no-config"],
+        ["get", "demo", "--prefer", "egg"],
+        ["metadata", "demo", "--no-binary", "demo"],
         ["get", "./demo.whl"],
         ["get", "demo=1"],
         ["get", "-r", "no-such-file.txt"],
@@ -483,6 +491,91 @@ async def test_quiet(run: Callable[..., Done], flags: list[str], shown: bool) ->
     assert done.stdout == metadata_of(WHEELS[DEMO]).decode()
     assert ("WARNING" in done.stderr) == shown
     assert failed.error
+
+
+# ------------------------------------------------------------------------------------------------------------- formats
+
+SDIST, NEWER = "demo-1.0.tar.gz", "demo-2.0.zip"
+BOTH = {**WHEELS, SDIST: gzip.compress(b"demo"), NEWER: make_wheel()}
+
+
+@pytest.mark.parametrize(
+    ("flags", "line", "expected"),
+    [
+        pytest.param("", "", NEWER, id="the newest version"),
+        pytest.param("--only-binary :all:", "", DEMO, id="wheels only"),
+        pytest.param("--only-binary=other,demo", "", DEMO, id="of several projects"),
+        pytest.param("--only-binary other", "", NEWER, id="of another project"),
+        pytest.param("--no-binary :all:", "", NEWER, id="no wheels"),
+        pytest.param("--prefer-binary", "", DEMO, id="an older wheel"),
+        pytest.param("--only-binary demo --no-binary demo", "", NEWER, id="the last one counts"),
+        pytest.param("--no-binary demo --only-binary demo", "", DEMO, id="whichever it is"),
+        pytest.param("--only-binary demo --no-binary demo --only-binary demo", "", DEMO, id="three in a row"),
+        pytest.param("--no-binary a --only-binary demo --no-binary :all:", "", NEWER, id=":all: at the end"),
+        pytest.param("--only-binary :all: --no-binary a --only-binary :none:", "", NEWER, id=":none: at the end"),
+        pytest.param("", "--only-binary demo", DEMO, id="a line"),
+        pytest.param("", "--prefer-binary", DEMO, id="a line that prefers"),
+        pytest.param("--no-binary demo", "--only-binary demo", DEMO, id="a line after a flag"),
+        pytest.param("--platform win_amd64 --python-version 3.12", "", NEWER, id="another platform"),
+    ],
+)
+async def test_the_file_that_is_got(
+    run: Callable[..., Done], tmp_path: Path, flags: str, line: str, expected: str
+) -> None:
+    (tmp_path / "r.txt").write_text(f"demo\n{line}\n")
+    async with FakeIndex(wheels=BOTH) as index:
+        arguments = ("-r", str(tmp_path / "r.txt"), "-i", index.url, "-d", str(tmp_path / "to"))
+        done = await beside(run, "get", *arguments, *flags.split())
+    assert done == Done(0, f"{tmp_path / 'to' / expected}\n", "")
+    assert (tmp_path / "to" / expected).read_bytes() == BOTH[expected]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("", DEMO), ("--prefer wheel", DEMO), ("--prefer sdist", SDIST), ("--no-binary demo", SDIST)],
+)
+async def test_a_version_that_has_both(run: Callable[..., Done], tmp_path: Path, flags: str, expected: str) -> None:
+    async with FakeIndex(wheels=BOTH) as index:
+        done = await beside(run, "get", "demo==1.0", "-i", index.url, "-d", str(tmp_path / "to"), *flags.split())
+    assert done == Done(0, f"{tmp_path / 'to' / expected}\n", "")
+
+
+async def test_no_file_of_the_format_asked_for(run: Callable[..., Done], tmp_path: Path) -> None:
+    async with FakeIndex(wheels={SDIST: BOTH[SDIST], OTHER: WHEELS[OTHER]}) as index:
+        arguments = ("-i", index.url, "-d", str(tmp_path / "to"))
+        no_wheel = await beside(run, "get", "demo", "--only-binary", ":all:", *arguments)
+        no_sdist = await beside(run, "get", "other", "--no-binary", ":all:", *arguments)
+    assert (no_wheel.code, no_wheel.error) == (4, "demo has only source distributions on default, no wheel")
+    assert (no_sdist.code, no_sdist.error) == (4, "other has only wheels on default, no source distribution")
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.mark.parametrize("line", ["", "--no-binary :all:", "--no-binary demo"])
+async def test_metadata_is_read_of_wheels_alone(run: Callable[..., Done], tmp_path: Path, line: str) -> None:
+    (tmp_path / "r.txt").write_text(f"{line}\ndemo\n")
+    async with FakeIndex(wheels=BOTH) as index, FakeIndex(wheels={SDIST: BOTH[SDIST]}) as bare:
+        done = await beside(run, "metadata", "-r", str(tmp_path / "r.txt"), "-i", index.url, "--json")
+        none = await beside(run, "metadata", "-r", str(tmp_path / "r.txt"), "-i", bare.url)
+    assert done.objects[0]["filename"] == DEMO
+    assert (none.code, none.error) == (4, "demo has only source distributions on default, no wheel")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "kind"),
+    [
+        pytest.param(LoginPage(), 3, "LoginPage", id="login page"),
+        pytest.param(Status(200, body="json"), 5, "NotAnSdist", id="JSON"),
+        pytest.param(Status(200, body="empty"), 5, "NotAnSdist", id="empty"),
+    ],
+)
+async def test_what_an_sdist_comes_to(
+    run: Callable[..., Done], tmp_path: Path, fault: Any, code: int, kind: str
+) -> None:
+    to = tmp_path / "to"
+    async with FakeIndex(wheels={SDIST: BOTH[SDIST]}, faults={SDIST: fault}, hashes="none", sizes=False) as index:
+        done = await beside(run, "get", "demo", "-i", index.url, "--json", "-d", str(to))
+    assert (done.code, done.objects) == (code, [{"target": "demo", "error": kind, "message": done.error}])
+    assert list(to.iterdir()) == []
 
 
 # ------------------------------------------------------------------------------------------------------------ settings

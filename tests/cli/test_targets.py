@@ -21,6 +21,7 @@ from fetcher.cli.requirements import Requested, read_requested
 from fetcher.cli.targets import Target, find_file, interpreter_for
 from fetcher.client import Fetcher
 from fetcher.errors import ConfigError, DiskError, HashMismatch
+from fetcher.index.formats import Formats
 
 Write = Callable[..., Path]
 AA, BB = "aa" * 32, "bb" * 32
@@ -310,20 +311,60 @@ class TestOptions:
         read = read_requested([], [write("demo")])
         assert (read.index_url, read.extra_index_urls) == (None, [])
 
-    @pytest.mark.parametrize("option", ["--no-deps", "--prefer-binary", "--only-binary :all:", "--only-binary=demo"])
+    @pytest.mark.parametrize("option", ["--no-deps", "--trusted-host host"])
     def test_what_is_done_anyway(self, write: Write, option: str) -> None:
         assert texts(read_requested([], [write(f"{option}\ndemo")])) == ["demo"]
 
     @pytest.mark.parametrize(
         "option",
         ["-c constraints.txt", "--constraint x", "-e .", "--editable .", "-f https://u:S3CR3T@h/",
-         "--find-links=S3CR3T", "--no-binary :all:", "--no-index", "--pre", "--unknown",
+         "--find-links=S3CR3T", "--no-index", "--pre", "--unknown",
          "-", "--", "-x S3CR3T"],
     )  # fmt: skip
     def test_what_cannot_be_done_is_refused(self, write: Write, option: str) -> None:
         with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: the option .* is not supported") as caught:
             read_requested([], [write(f"demo\n{option}")])
         assert "S3CR3T" not in str(caught.value)
+
+
+class TestFormatLines:
+    """They come after the command's flags, in the order of the lines, as for pip."""
+
+    @pytest.mark.parametrize(
+        ("text", "only"),
+        [
+            ("demo\nother", (None, None)),
+            ("--only-binary :all:\ndemo", ("wheel", "wheel")),
+            ("demo\n--only-binary=:all: # wherever it stands", ("wheel", "wheel")),
+            ("--no-binary Demo\ndemo", ("sdist", None)),
+            ('--no-binary "demo,other"\ndemo', ("sdist", "sdist")),
+            ("--only-binary :all:\n--no-binary=demo\ndemo", ("sdist", "wheel")),
+            ("--no-binary demo\n--only-binary :all:\ndemo", ("wheel", "wheel")),
+            ("--no-binary :all:\n--no-binary :none:\ndemo", (None, None)),
+        ],
+    )
+    def test_only_and_no_binary(self, write: Write, text: str, only: tuple[str | None, ...]) -> None:
+        formats = read_requested([], [write(text)]).formats
+        assert (formats.only("demo"), formats.only("other")) == only
+
+    def test_of_nested_files(self, write: Write) -> None:
+        write("--only-binary demo\nb", "b.txt")
+        formats = read_requested([], [write("--no-binary demo,b\n-r b.txt\n--no-binary other")]).formats
+        assert [formats.only(name) for name in ("demo", "b", "other")] == ["wheel", "sdist", "sdist"]
+
+    def test_after_the_flags(self, write: Write) -> None:
+        flags = Formats(prefer="sdist").heed("--only-binary", ":all:").heed("--no-binary", "other")
+        formats = read_requested([], [write("--no-binary demo\na")], formats=flags).formats
+        assert [formats.only(name) for name in ("demo", "other", "a")] == ["sdist", "sdist", "wheel"]
+        assert (formats.prefer, formats.prefer_binary) == ("sdist", False)
+
+    def test_prefer_binary(self, write: Write) -> None:
+        assert read_requested([], [write("demo\n--prefer-binary")]).formats == Formats(prefer_binary=True)
+
+    @pytest.mark.parametrize("line", ["--only-binary", "--no-binary=", "--only-binary :al:", "--no-binary ./demo"])
+    def test_what_makes_no_sense(self, write: Write, line: str) -> None:
+        with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: --(only|no)-binary"):
+            read_requested([], [write(f"demo\n{line}")])
 
 
 class TestNested:
@@ -526,7 +567,7 @@ class TestMemory:
 
 
 async def found(target: Target) -> Any:
-    return await find_file(Fetcher(["https://host/simple"], environ={}), target, interpreter_for(None, []))
+    return await find_file(Fetcher(["https://host/simple"], environ={}), target, interpreter_for(None, []), Formats())
 
 
 class TestFileOfAUrl:
@@ -553,6 +594,13 @@ class TestFileOfAUrl:
     async def test_several_hashes_and_nothing_to_choose_by(self) -> None:
         with pytest.raises(ConfigError, match="--hash"):
             await found(Target(URL, url=URL, hashes=frozenset({("sha256", AA), ("sha256", BB)})))
+
+    async def test_of_any_format(self) -> None:
+        """It was chosen already; pip does not ask either."""
+        url = "https://host/files/demo-1.0.tar.gz"
+        none = Formats().heed("--only-binary", ":all:")
+        target = Target(url, url=url)
+        assert (await find_file(Fetcher([]), target, interpreter_for(None, []), none)).filename == "demo-1.0.tar.gz"
 
     @pytest.mark.parametrize("url", ["ftp://host/x.whl", "file:///x.whl", "git+https://host/x", "https://host:99999/"])
     async def test_not_http(self, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Which wheel of a project fits a requirement and an interpreter, as pip and uv choose."""
+"""Which file of a project fits a requirement and an interpreter, as pip and uv choose."""
 
 import itertools
 import string
@@ -11,12 +11,18 @@ from packaging.tags import Tag
 from packaging.version import Version
 
 from fetcher.errors import ConfigError, NotFound
-from fetcher.index.candidates import Target, choose_wheel, describe_python, this_interpreter
+from fetcher.index.candidates import Target, choose_file, describe_python, this_interpreter
+from fetcher.index.files import SUFFIXES
+from fetcher.index.formats import ONLY_WHEELS, Formats
 from fetcher.index.pages import File, Project
 from fetcher.index.scope import Index
 
 LINUX = describe_python("3.12", ["manylinux_2_28_x86_64"])
 CORP = Index("https://host/simple", name="corp")
+ONLY_SDISTS = Formats(no_binary=frozenset({":all:"}))
+EITHER = Formats()
+PREFER_SDISTS = Formats(prefer="sdist")
+PREFER_BINARY = Formats(prefer_binary=True)
 
 
 def file(filename: str, **facts: Any) -> File:
@@ -27,16 +33,24 @@ def wheel(version: str = "1.0", tag: str = "py3-none-any", **facts: Any) -> File
     return file(f"demo-{version}-{tag}.whl", **facts)
 
 
+def sdist(version: str = "1.0", suffix: str = ".tar.gz", **facts: Any) -> File:
+    return file(f"demo-{version}{suffix}", **facts)
+
+
 def project(*files: File, index: Index | None = CORP) -> Project:
     return Project(name="demo", files=files, url="https://host/simple/demo/", index=index)
 
 
 def choose(
-    requirement: str, *files: File, target: Target = LINUX, hashes: frozenset[tuple[str, str]] = frozenset()
+    requirement: str,
+    *files: File,
+    target: Target = LINUX,
+    formats: Formats = EITHER,
+    hashes: frozenset[tuple[str, str]] = frozenset(),
 ) -> str:
     """The chosen file's name; the answer must not depend on the order of the page."""
     wanted = Requirement(requirement)
-    chosen = {choose_wheel(project(*order), wanted, target, hashes).filename for order in (files, files[::-1])}
+    chosen = {choose_file(project(*order), wanted, target, formats, hashes).filename for order in (files, files[::-1])}
     assert len(chosen) == 1
     return chosen.pop()
 
@@ -80,11 +94,15 @@ class TestVersion:
     def test_highest_with_a_fitting_wheel(self) -> None:
         assert chooses("demo", wheel("1.0"), wheel("2.0", "py2-none-any"), wheel("3.0", "py3-none-win_amd64"))
 
-    def test_pre_release_if_nothing_else_fits(self) -> None:
-        assert chooses("demo", wheel("2.0rc1"), wheel("1.0", "py3-none-win_amd64"), file("demo-1.0.tar.gz"))
+    @pytest.mark.parametrize("requires", [None, ">=3.13"])
+    def test_pre_release_if_nothing_else_fits(self, requires: str | None) -> None:
+        late, early = wheel("2.0rc1"), [wheel("1.0", "py3-none-win_amd64"), sdist("1.0", requires_python=requires)]
+        assert chooses("demo", late, *early, formats=Formats() if requires else ONLY_WHEELS)
+        assert chooses("demo", early[1], early[0], late) is (requires is None)
 
-    def test_what_is_no_wheel_is_left_alone(self) -> None:
-        assert chooses("demo", wheel("1.0"), file("demo-2.0.tar.gz"), file("demo-2.0.zip"), file("demo-3-odd.whl"))
+    def test_what_is_no_distribution_is_left_alone(self) -> None:
+        odd = ["demo-3-odd.whl", "demo-3.tar.lz", "demo-3.exe", "demo-3.linux-x86_64.tar.gz", "demo-3.win32.zip"]
+        assert chooses("demo", wheel("1.0"), *map(file, odd))
 
 
 class TestTag:
@@ -127,6 +145,77 @@ class TestTag:
         assert chooses("demo", wheel("1.1"), wheel("1.0", "cp312-cp312-manylinux_2_28_x86_64"))
 
 
+class TestSdist:
+    """As `pip download` chooses without an option."""
+
+    def test_alone(self) -> None:
+        assert chooses("demo", sdist("1.0"))
+
+    def test_a_newer_version_before_a_wheel(self) -> None:
+        assert chooses("demo", sdist("2.0"), wheel("1.0", "cp312-cp312-manylinux_2_28_x86_64"))
+
+    def test_a_wheel_of_the_same_version_before_it(self) -> None:
+        assert chooses("demo", wheel("1.0"), sdist("1.0"))
+        assert chooses("demo==1", wheel("1.0.0"), sdist("1.0"))
+
+    def test_where_no_wheel_of_the_version_fits(self) -> None:
+        assert chooses("demo", sdist("2.0"), wheel("2.0", "py3-none-win_amd64"), wheel("1.0"))
+
+    @pytest.mark.parametrize("suffix", SUFFIXES[1:])
+    def test_of_every_form(self, suffix: str) -> None:
+        assert chooses("demo", sdist("2.0", suffix), wheel("1.0"))
+
+    def test_the_standard_form_first(self) -> None:
+        assert chooses("demo", *(sdist("1.0", suffix) for suffix in SUFFIXES[1:]))
+
+    def test_one_that_is_not_yanked_before_a_yanked_wheel(self) -> None:
+        assert chooses("demo==1.0", sdist("1.0"), wheel("1.0", yanked=True))
+
+    def test_yanked(self) -> None:
+        assert chooses("demo", wheel("1.0"), sdist("2.0", yanked=True))
+        assert chooses("demo==2.0", sdist("2.0", yanked=True), wheel("1.0"))
+
+    def test_requires_python(self) -> None:
+        assert chooses("demo", wheel("1.0"), sdist("2.0", requires_python=">=3.13"))
+        assert chooses("demo", sdist("2.0", requires_python=">=3.12"), wheel("1.0"))
+
+    def test_named_by_a_hash(self) -> None:
+        named, other = sdist(hashes={"sha256": "aa" * 32}), wheel(hashes={"sha256": "bb" * 32})
+        assert chooses("demo", named, other, hashes=frozenset({("sha256", "aa" * 32)}))
+
+    def test_for_another_platform(self) -> None:
+        windows = describe_python("3.12", ["win_amd64"])
+        assert chooses("demo", sdist("2.0"), wheel("2.0", "cp312-cp312-manylinux1_x86_64"), target=windows)
+
+
+class TestFormats:
+    @pytest.mark.parametrize("formats", [ONLY_WHEELS, Formats(only_binary=frozenset({"demo"}))])
+    def test_only_wheels(self, formats: Formats) -> None:
+        assert chooses("demo", wheel("1.0"), sdist("1.0"), sdist("2.0"), formats=formats)
+
+    @pytest.mark.parametrize("formats", [ONLY_SDISTS, Formats(no_binary=frozenset({"demo"}))])
+    def test_no_wheels(self, formats: Formats) -> None:
+        assert chooses("demo", sdist("1.0"), wheel("1.0"), wheel("2.0"), formats=formats)
+
+    def test_of_other_projects(self) -> None:
+        formats = Formats(only_binary=frozenset({"other"}), no_binary=frozenset({"another"}))
+        assert chooses("demo", sdist("2.0"), wheel("1.0"), formats=formats)
+
+    def test_preferred_within_a_version(self) -> None:
+        assert chooses("demo", sdist("1.0"), wheel("1.0"), formats=PREFER_SDISTS)
+        assert chooses("demo", wheel("2.0"), sdist("1.0"), formats=PREFER_SDISTS)
+        assert chooses("demo==1.0", wheel("1.0"), sdist("1.0", yanked=True), formats=PREFER_SDISTS)
+
+    def test_preferred_and_not_admitted(self) -> None:
+        assert chooses("demo", wheel("1.0"), sdist("1.0"), formats=Formats(ONLY_WHEELS.only_binary, prefer="sdist"))
+
+    def test_a_wheel_of_an_older_version(self) -> None:
+        assert chooses("demo", wheel("1.0"), sdist("2.0"), wheel("0.9"), formats=PREFER_BINARY)
+        assert chooses("demo>1", sdist("2.0"), wheel("1.0"), formats=PREFER_BINARY)
+        assert chooses("demo", sdist("2.0"), wheel("1.0", "py2-none-any"), formats=PREFER_BINARY)
+        assert chooses("demo", sdist("1.0"), wheel("2.0rc1"), formats=PREFER_BINARY)
+
+
 class TestBuild:
     @pytest.mark.parametrize(
         ("better", "worse"),
@@ -145,7 +234,7 @@ class TestBuild:
 class TestYanked:
     @pytest.mark.parametrize("requirement", ["demo", "demo>=2", "demo==2.*", "demo~=2.0", "demo<3", "demo!=1.0"])
     def test_not_without_a_pin(self, requirement: str) -> None:
-        assert "no wheel" in why_none(requirement, wheel("2.0", yanked=True))
+        assert "no file on corp that fits" in why_none(requirement, wheel("2.0", yanked=True))
 
     @pytest.mark.parametrize("requirement", ["demo==2.0", "demo===2.0", "demo==2", "demo>=1,==2.0"])
     def test_with_a_pin(self, requirement: str) -> None:
@@ -320,43 +409,54 @@ class TestWhyNone:
         assert why_none("demo", file("evil-9.0-py3-none-any.whl")) == "demo has no files on corp"
 
     def test_only_sdists(self) -> None:
-        assert (
-            why_none("demo==1.0", file("demo-1.0.tar.gz"))
-            == "demo==1.0 has only source distributions on corp, no wheel"
-        )
+        said = why_none("demo==1.0", sdist("1.0"), formats=ONLY_WHEELS)
+        assert said == "demo==1.0 has only source distributions on corp, no wheel"
 
-    def test_no_tag(self) -> None:
-        said = why_none("demo", wheel("1.0", "py2-none-any"), file("demo-1.0.tar.gz"))
-        assert said == "demo has no wheel on corp that fits Python 3.12 and this platform (2 files looked at)"
+    def test_only_wheels(self) -> None:
+        said = why_none("demo==1.0", wheel("1.0"), formats=ONLY_SDISTS)
+        assert said == "demo==1.0 has only wheels on corp, no source distribution"
+
+    @pytest.mark.parametrize(
+        ("formats", "called"), [(Formats(), "file"), (ONLY_WHEELS, "wheel"), (ONLY_SDISTS, "source distribution")]
+    )
+    def test_none_that_fits(self, formats: Formats, called: str) -> None:
+        files = wheel("1.0", "py2-none-any"), sdist("1.0", requires_python="<3")
+        said = why_none("demo", *files, formats=formats)
+        assert said == f"demo has no {called} on corp that fits Python 3.12 and this platform (2 files looked at)"
 
     def test_without_an_index(self) -> None:
         with pytest.raises(NotFound, match="demo has no files at https://host/simple/demo/"):
-            choose_wheel(project(index=None), Requirement("demo"), LINUX)
+            choose_file(project(index=None), Requirement("demo"), LINUX, Formats())
 
 
 _versions = st.builds("{}.{}{}".format, st.integers(0, 3), st.integers(0, 3), st.sampled_from(["", "rc1", ".post1"]))
 _tags = st.sampled_from(["py3-none-any", "cp312-none-any", "cp312-cp312-manylinux_2_17_x86_64", "py2-none-any"])
 _builds = st.sampled_from(["", "1-", "2-", "2a-"])
+_wheels = st.builds("demo-{}-{}{}.whl".format, _versions, _builds, _tags)
+_sdists = st.builds("demo-{}{}".format, _versions, st.sampled_from(SUFFIXES[1:]))
+_formats = st.sampled_from([Formats(), ONLY_WHEELS, ONLY_SDISTS, PREFER_SDISTS, PREFER_BINARY])
 
 
 @given(
-    st.lists(st.builds("demo-{}-{}{}.whl".format, _versions, _builds, _tags), max_size=6, unique=True),
+    st.lists(st.one_of(_wheels, _sdists), max_size=6, unique=True),
     st.sampled_from(["", ">=1", "<2", "==1.*", "==1.1", ">=2.0rc1", "~=1.0"]),
+    _formats,
     st.randoms(use_true_random=False),
 )
-def test_the_order_of_the_page_does_not_count(names: list[str], specifier: str, random: Any) -> None:
+def test_the_order_of_the_page_does_not_count(names: list[str], specifier: str, formats: Formats, random: Any) -> None:
     wanted = Requirement(f"demo{specifier}")
     answers = set()
     for order in (names, random.sample(names, len(names))):
         try:
-            chosen = choose_wheel(project(*map(file, order)), wanted, LINUX)
+            chosen = choose_file(project(*map(file, order)), wanted, LINUX, formats)
         except NotFound as error:
             answers.add(str(error))
             continue
         answers.add(chosen.filename)
         assert chosen.version is not None
         assert wanted.specifier.contains(chosen.version, prereleases=True)
-        assert not chosen.tags.isdisjoint(LINUX.ranks)
+        assert not chosen.is_wheel or not chosen.tags.isdisjoint(LINUX.ranks)
+        assert formats.only("demo") in (None, "wheel" if chosen.is_wheel else "sdist")
     assert len(answers) == 1
 
 

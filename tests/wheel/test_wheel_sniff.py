@@ -1,10 +1,15 @@
+import gzip
+import io
 import json
+import tarfile
 import time
+from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fetcher.wheel.sniff import describe, html_title, looks_like_login, sniff
+from fetcher.wheel.sniff import Kind, describe, gunzip, html_title, looks_like_login, sniff
 
 HTML = [
     b"<!doctype html><p>x",
@@ -67,7 +72,11 @@ def test_xml(head: bytes) -> None:
         (b"<", "other"),
         (b"< html>", "other"),
         (b"<htmlx", "xml"),
-        (b"BZh9", "other"),
+        (b"BZh9", "bzip2"),
+        (b"\xfd7zXZ\0\0\4", "xz"),
+        (b"\xfd", "other"),
+        (b"\xfd7-zip", "other"),
+        (b"BZ2", "other"),
         (b"\x7fELF", "other"),
     ],
 )
@@ -76,7 +85,8 @@ def test_other_kinds(head: bytes, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", [b"<!doctype html>", b"<html>", b"<!-- x -->", b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b"]
+    "head",
+    [b"<!doctype html>", b"<html>", b"<!-- x -->", b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"],
 )
 def test_a_signature_cut_after_two_bytes_counts(head: bytes) -> None:
     kind = sniff(head)
@@ -86,7 +96,47 @@ def test_a_signature_cut_after_two_bytes_counts(head: bytes) -> None:
 @settings(deadline=None)
 @given(st.sampled_from(HTML + XML), st.integers(0, 200), st.binary(max_size=20))
 def test_any_cut_and_any_rest_has_a_kind(head: bytes, stop: int, rest: bytes) -> None:
-    assert sniff(head[:stop] + rest) in ("zip", "gzip", "html", "json", "xml", "empty", "other")
+    assert sniff(head[:stop] + rest) in get_args(Kind)
+
+
+def tar(name: str = "demo-1.0/PKG-INFO", form: int = tarfile.PAX_FORMAT) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("name", ["demo-1.0/PKG-INFO", "x/" * 60, "<html>", "{", "démo"])
+def test_tar(form: int, name: str) -> None:
+    archive = tar(name, form)
+    assert sniff(archive) == sniff(archive[:512]) == "tar"
+    assert sniff(archive[:511]) != "tar"
+    assert sniff(archive[:300] + b"x" + archive[301:]) != "tar"
+
+
+def test_a_tar_older_than_ustar() -> None:
+    header = bytearray(tar(form=tarfile.USTAR_FORMAT)[:512])
+    header[257:512] = bytes(255)
+    header[148:156] = b"%06o\0 " % (sum(header) - sum(header[148:156]) + 8 * ord(" "))
+    assert sniff(bytes(header)) == "tar"
+
+
+@pytest.mark.parametrize("head", [bytes(512), b"0" * 512, b" " * 512, b"Not found. " * 50])
+def test_what_is_no_tar(head: bytes) -> None:
+    assert sniff(head) == "other"
+
+
+def test_what_is_in_a_gzip() -> None:
+    body = gzip.compress(b"<html>" + b" " * 100_000)
+    assert gunzip(body, 1000) == b"<html>" + b" " * 994
+    assert gunzip(gzip.compress(b"short"), 1000) == b"short"
+    assert len(gunzip(gzip.compress(Random(1).randbytes(2000))[:1024], 1 << 20)) > 900
+
+
+@pytest.mark.parametrize("head", [b"", b"\x1f\x8b", b"\x1f\x8bnonsense", gzip.compress(b"x")[:10], b"<html>"])
+def test_what_is_in_no_gzip(head: bytes) -> None:
+    assert gunzip(head, 1000) == b""
 
 
 @pytest.mark.parametrize(
