@@ -14,7 +14,8 @@ from fetcher.version import __version__
 if TYPE_CHECKING:
     from fetcher.auth.credentials import Basic as Basic, Bearer as Bearer, Credentials as Credentials, Header as Header
     from fetcher.client import Fetcher as Fetcher
-    from fetcher.download.download import Download as Download, Progress as Progress
+    from fetcher.download.download import Download as Download
+    from fetcher.download.events import Event as Event, Progress as Progress, Retry as Retry
     from fetcher.errors import (
         AuthError as AuthError,
         BadPage as BadPage,
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "fetcher.auth.credentials": ("Basic", "Bearer", "Credentials", "Header"),
     "fetcher.client": ("Fetcher",),
-    "fetcher.download.download": ("Download", "Progress"),
+    "fetcher.download.download": ("Download",),
+    "fetcher.download.events": ("Event", "Progress", "Retry"),
     "fetcher.errors": (
         "AuthError",
         "BadPage",

@@ -15,7 +15,8 @@ from packaging.utils import InvalidName, canonicalize_name
 from fetcher.auth.credentials import Credentials
 from fetcher.auth.middleware import Authenticator, Hop
 from fetcher.content import login_page, sniff_head
-from fetcher.download.download import Download, OnProgress, download
+from fetcher.download.download import Download, download
+from fetcher.download.events import OnEvent
 from fetcher.errors import BadPage, ConfigError, NotFound
 from fetcher.explain import Explanation, explain
 from fetcher.flights import Flights
@@ -58,6 +59,9 @@ class Fetcher:
     `retries` are the further attempts after a transient failure; `timeout` the seconds without a connection or a byte;
     `limit_rate` the bytes a second, over all responses.
     `environ` is asked for `FETCHER_INDEX_<NAME>_…`, `UV_INDEX_<NAME>_…` and `NETRC`.
+
+    The deadline of a cancel scope around a call (`anyio.fail_after`; asyncio's own time-outs are not seen) bounds its
+    waits between attempts: one that would last beyond it is not begun, and the call fails at once.
 
     Use it as an async context manager, under asyncio.  Raises ConfigError for names declared twice and credentials for
     an index that is not declared.
@@ -143,21 +147,25 @@ class Fetcher:
         directory: str | os.PathLike[str],
         *,
         fsync: bool = False,
-        on_progress: OnProgress | None = None,
+        on_event: OnEvent | None = None,
     ) -> Download:
         """Bring a file (of a project, or a URL) into a directory; it appears there whole or not at all.
 
         The same file asked for again meanwhile is brought once.  A part that an earlier run left is gone on from, where
         the index's digest or a strong validator can tell that it is the same file.
 
+        `on_event` is called in the event loop, for each chunk that came (`Progress`) and each attempt that failed
+        (`Retry`), and must return soon.  An exception that it raises ends the download, and reaches the caller.  Of
+        those who ask for the same file at once, the first is told.
+
         Raises HashMismatch, LoginPage, NotAWheel, NotAnSdist, MetadataMismatch, DiskError, and what auth, transport and
         statuses raise.
         """
         file = _as_file(file)
         key = (file.url, *sorted(file.hashes.items()), os.fspath(directory))
-        return await self._downloads.share(key, partial(self._download, file, Path(directory), fsync, on_progress))
+        return await self._downloads.share(key, partial(self._download, file, Path(directory), fsync, on_event))
 
-    async def _download(self, file: File, directory: Path, fsync: bool, on_progress: OnProgress | None) -> Download:
+    async def _download(self, file: File, directory: Path, fsync: bool, on_event: OnEvent | None) -> Download:
         kept = self._shelf.take(file.url)
         try:
             return await download(
@@ -167,7 +175,7 @@ class Fetcher:
                 kept=kept,
                 metadata_sha256=self._unverified.get(file.url),
                 fsync=fsync,
-                on_progress=on_progress,
+                on_event=on_event,
             )
         finally:
             if kept is not None:

@@ -17,7 +17,7 @@
     │   └── TooManyRedirects
     ├── StatusError              exit 4   any other status that is not a success
     │   ├── NotFound                      404, 410; or nothing that fits the request
-    │   ├── Throttled                     408, 429, or a Retry-After longer than we wait
+    │   ├── Throttled                     408, 429, or a Retry-After longer than we wait, or than there is time
     │   └── ServerFailed                  5xx
     ├── ContentError             exit 5
     │   ├── LoginPage            exit 3   HTML where a file or an index page should be
@@ -337,9 +337,20 @@ class NotFound(StatusError):
 
 @dataclass(eq=False)
 class Throttled(StatusError):
-    """408, 429, or a Retry-After that is longer than we wait."""
+    """408, 429, or a Retry-After that is longer than we wait.
+
+    `left`: the seconds that are left before the caller's deadline, where these are too few to wait for the host; None
+    otherwise.
+    """
+
+    left: float | None = None
 
     def __str__(self) -> str:
+        if self.left is not None:
+            return (
+                f"{self.url}: its host answered HTTP {self.status} and asks to wait {self.retry_after or 0:.1f} s, but "
+                f"{max(0.0, self.left):.1f} s are left before the deadline: try again later, or with a later deadline"
+            )
         wait = "" if self.retry_after is None else f" and asks to wait {self.retry_after:g} s"
         return f"{self.url} answered HTTP {self.status}{wait}: try again later, or with fewer connections"
 

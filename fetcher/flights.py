@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from anyio import Event
+from anyio import Event, current_effective_deadline
 
 from fetcher.errors import FetcherError
 
@@ -15,13 +15,18 @@ T = TypeVar("T")
 
 @dataclass
 class _Flight(Generic[T]):
+    deadline: float
     landed: Event = field(default_factory=Event)
     results: list[T] = field(default_factory=list)
     failure: FetcherError | None = None
 
 
 class Flights(Generic[T]):
-    """Work under way, by key.  Nobody waits for work that was cancelled: the next who waited does it anew."""
+    """Work under way, by key.
+
+    Work that was cancelled, or that failed for one who had less time, is nobody else's: the next who waited does it
+    anew.
+    """
 
     def __init__(self) -> None:
         self._flights: dict[Hashable, _Flight[T]] = {}
@@ -30,11 +35,11 @@ class Flights(Generic[T]):
         """Return the result of the work under way for `key`, or do it; a FetcherError is shared as well."""
         while (flight := self._flights.get(key)) is not None:
             await flight.landed.wait()
-            if flight.failure is not None:
+            if flight.failure is not None and current_effective_deadline() <= flight.deadline:
                 raise flight.failure
             if flight.results:
                 return flight.results[0]
-        flight = self._flights[key] = _Flight()
+        flight = self._flights[key] = _Flight(current_effective_deadline())
         try:
             flight.results.append(await work())
         except FetcherError as failure:

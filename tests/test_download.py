@@ -44,6 +44,7 @@ from fetcher import (
     ContentError,
     Disconnected,
     DiskError,
+    Event,
     Fetcher,
     FetcherError,
     File,
@@ -53,9 +54,11 @@ from fetcher import (
     NotAWheel,
     NotFound,
     Progress,
+    Retry,
     ServerFailed,
     Stalled,
     StatusError,
+    Throttled,
     TimedOut,
     Truncated,
 )
@@ -179,9 +182,9 @@ async def test_fsync_before_the_rename(fsync: bool, dest: Path, monkeypatch: pyt
 
 @known
 async def test_progress_only_goes_up_and_ends_at_the_size(knows: str, dest: Path) -> None:
-    events: list[Progress] = []
+    events: list[Event] = []
     async with serving(SlowDrip(2_000_000), knows=knows) as index, corp(index) as fetcher:
-        await fetcher.download(await find(fetcher), dest, on_progress=events.append)
+        await fetcher.download(await find(fetcher), dest, on_event=events.append)
     received = [event.received for event in events]
     assert len(received) > 2
     assert received == sorted(received)
@@ -191,19 +194,61 @@ async def test_progress_only_goes_up_and_ends_at_the_size(knows: str, dest: Path
 
 
 async def test_progress_without_a_length_has_no_total(dest: Path) -> None:
-    events: list[Progress] = []
+    events: list[Event] = []
     async with serving(NoContentLength(), knows="hash") as index, corp(index) as fetcher:
-        await fetcher.download(await find(fetcher), dest, on_progress=events.append)
+        await fetcher.download(await find(fetcher), dest, on_event=events.append)
     assert {event.total for event in events} == {None}
 
 
-async def test_an_error_of_the_callers_own_leaves_nothing(dest: Path) -> None:
-    def on_progress(_: Progress) -> None:
-        raise RuntimeError("the terminal is gone")
+RETRIED: dict[str, tuple[Fault, type[FetcherError], bool]] = {
+    "503": (Status(503, times=2), ServerFailed, False),
+    "429-retry-after-0": (Status(429, times=2, headers={"Retry-After": "0"}), Throttled, False),
+    "no-answer": (HangUp(times=2), Disconnected, False),
+    "cut": (Cut(100_000, times=2), Truncated, True),
+}
 
-    async with serving() as index, corp(index) as fetcher:
+
+@pytest.mark.parametrize("fault", RETRIED)
+async def test_each_retry_is_told_before_it_begins(fault: str, dest: Path) -> None:
+    told, kind, has_begun = RETRIED[fault]
+    events: list[Event] = []
+    asked: list[int] = []
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Retry):
+            asked.append(len(index.select("*.whl")))
+
+    async with serving(told) as index, corp(index) as fetcher:
+        await fetcher.download(await find(fetcher), dest, on_event=on_event)
+    retries = [event for event in events if isinstance(event, Retry)]
+    assert asked == [1, 2]
+    assert [(event.filename, event.attempt) for event in retries] == [(NAME, 1), (NAME, 2)]
+    assert {type(event.error) for event in retries} == {kind}
+    assert all(0 <= event.seconds <= 1 for event in retries)
+    assert isinstance(events[0], Progress) is has_begun
+    assert isinstance(events[-1], Progress)
+    assert is_there(dest)
+
+
+async def test_what_is_given_up_is_no_retry(dest: Path) -> None:
+    events: list[Event] = []
+    async with serving(Status(503)) as index, corp(index, retries=1) as fetcher:
+        outcome = await observe(fetcher.download(await find(fetcher), dest, on_event=events.append), index)
+    assert isinstance(outcome.error, ServerFailed)
+    assert [type(event) for event in events] == [Retry]
+
+
+@pytest.mark.parametrize(("fault", "kind"), [((), Progress), ((HangUp(times=1),), Retry)], ids=["progress", "retry"])
+async def test_an_error_of_the_callers_own_ends_it(fault: tuple[Fault, ...], kind: type, dest: Path) -> None:
+    def on_event(event: Event) -> None:
+        if type(event) is kind:
+            raise RuntimeError("the terminal is gone")
+
+    async with serving(*fault) as index, corp(index) as fetcher:
         with pytest.raises(RuntimeError, match="terminal"):
-            await fetcher.download(await find(fetcher), dest, on_progress=on_progress)
+            await fetcher.download(await find(fetcher), dest, on_event=on_event)
+        assert len(index.select("*.whl")) == 1
     assert left_in(dest) == []
 
 
@@ -380,9 +425,9 @@ TRANSIENT: dict[str, tuple[Fault, ...]] = {
 
 @pytest.mark.parametrize("fault", TRANSIENT)
 async def test_a_transient_fault_is_retried(fault: str, dest: Path) -> None:
-    events: list[Progress] = []
+    events: list[Event] = []
     async with serving(*TRANSIENT[fault]) as index, corp(index, timeout=0.1) as fetcher:
-        outcome = await observe(fetcher.download(await find(fetcher), dest, on_progress=events.append), index)
+        outcome = await observe(fetcher.download(await find(fetcher), dest, on_event=events.append), index)
     assert outcome.error is None
     assert outcome.requests <= 3
     assert is_there(dest)
@@ -744,11 +789,11 @@ async def test_two_processes_at_once(tmp_path: Path, dest: Path) -> None:
 
 async def test_a_small_wheel_read_for_metadata_is_downloaded_for_nothing(dest: Path, tmp_path: Path) -> None:
     small = make_wheel(size=40_000)
-    events: list[Progress] = []
+    events: list[Event] = []
     async with serving(wheel=small) as index, corp(index) as fetcher:
         file = await find(fetcher)
         await fetcher.metadata(file)
-        outcome = await observe(fetcher.download(file, dest, on_progress=events.append), index)
+        outcome = await observe(fetcher.download(file, dest, on_event=events.append), index)
         again = await observe(fetcher.download(file, tmp_path / "again"), index)
     assert outcome.requests == 0
     assert (outcome.done.bytes, outcome.done.size) == (0, len(small))

@@ -111,6 +111,7 @@ SENTENCES: list[tuple[FetcherError, list[str]]] = [
     (NotFound("", asked="no index has a project called demo"), ["no index has a project called demo"]),
     (Throttled(URL, 429, 3600), [SHOWN, "429", "asks to wait 3600 s", "later"]),
     (Throttled(URL, 408), [SHOWN, "408", "later"]),
+    (Throttled(URL, 503, 20, left=4.25), [SHOWN, "503", "asks to wait 20.0 s", "4.2 s are left before the deadline"]),
     (ServerFailed(URL, 503), [SHOWN, "503"]),
     (
         LOGIN,

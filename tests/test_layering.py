@@ -40,6 +40,7 @@ PURE = (
     "transport.retry",
     "download.lanes",
     "download.resume",
+    "download.events",
 )
 NOT_PURE = ("index.config",)
 IMPURE = {"aiohttp", "anyio", "asyncio", "os", "pathlib", "socket", "time", "random", "logging"}

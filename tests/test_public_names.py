@@ -17,9 +17,9 @@ ERRORS = [
     "StatusError", "Throttled", "TimedOut", "TooManyRedirects", "TransportError", "Truncated", "Unauthorized",
 ]  # fmt: skip
 # Names of types that have no docstring of their own.
-ALIASES = ["Credentials", "Policy"]
-VALUES = ["Basic", "Bearer", "Header", "Index", "File", "Project", "Metadata", "Download", "Progress", "Explanation",
-          "HopReport"]  # fmt: skip
+ALIASES = ["Credentials", "Event", "Policy"]
+VALUES = ["Basic", "Bearer", "Header", "Index", "File", "Project", "Metadata", "Download", "Progress", "Retry",
+          "Explanation", "HopReport"]  # fmt: skip
 PUBLIC = [*ERRORS, *ALIASES, *VALUES, "Fetcher", "__version__"]
 
 

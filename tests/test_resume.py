@@ -50,10 +50,12 @@ from fetcher import (
     BadZip,
     Disconnected,
     DiskError,
+    Event,
     File,
     HashMismatch,
     LoginPage,
     Progress,
+    Retry,
     Stalled,
     TimedOut,
     Truncated,
@@ -191,16 +193,30 @@ async def test_a_run_may_be_interrupted_again(dest: Path) -> None:
 
 
 async def test_progress_goes_on_from_the_part(dest: Path) -> None:
-    events: list[Progress] = []
+    events: list[Event] = []
     async with serving() as index:
         held = (await interrupted(index, dest)).stat().st_size
         async with corp(index) as fetcher:
-            await fetcher.download(await find(fetcher), dest, on_progress=events.append)
+            await fetcher.download(await find(fetcher), dest, on_event=events.append)
     received = [event.received for event in events]
     assert received == sorted(received)
     assert held < received[0]
     assert received[-1] == len(WHEEL)
     assert {event.total for event in events} == {len(WHEEL)}
+    assert {event.resumed_from for event in events} == {held}
+
+
+async def test_progress_of_what_is_not_gone_on_from(dest: Path) -> None:
+    """What this run has brought is all that there is: the part was of another file."""
+    events: list[Event] = []
+    async with serving(knows="nothing") as index:
+        await interrupted(index, dest)
+        index.faults = {"*.whl": ChangedFile(OTHER, after=0)}
+        async with corp(index) as fetcher:
+            await fetcher.download(await find(fetcher), dest, on_event=events.append)
+    assert {event.resumed_from for event in events} == {None}
+    assert 0 < events[0].received < CUT - LOST
+    assert is_there(dest, OTHER)
 
 
 @by_hash_or_etag
@@ -626,17 +642,20 @@ BROKEN: dict[str, tuple[Fault, ...]] = {
 @known
 @pytest.mark.parametrize("fault", BROKEN)
 async def test_the_next_attempt_asks_for_the_rest_only(fault: str, knows: str, dest: Path) -> None:
-    events: list[Progress] = []
+    events: list[Event] = []
     async with serving(*BROKEN[fault], knows=knows) as index, corp(index, timeout=0.2) as fetcher:
         file = await find(fetcher)
-        outcome = await observe(fetcher.download(file, dest, on_progress=events.append), index)
+        outcome = await observe(fetcher.download(file, dest, on_event=events.append), index)
     first, *others = outcome.ranges
     assert first is None
     assert len(set(others)) == 1
     assert starts(outcome)[-1] >= CUT - LOST
     assert outcome.body_bytes <= len(WHEEL) + LOST
     assert outcome.done.resumed_from is None, "that is told of earlier runs"
-    assert events == sorted(events, key=lambda event: event.received)
+    assert len([event for event in events if isinstance(event, Retry)]) == len(others)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert progress == sorted(progress, key=lambda event: event.received)
+    assert {event.resumed_from for event in progress} == {None}
     assert is_there(dest)
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
+from fetcher.cli.deadline import Deadline
 from fetcher.cli.options import Settings, common_options, make_fetcher
 from fetcher.cli.run import finish, run, say_error
 from fetcher.errors import FetcherError
 from fetcher.explain import Explanation, HopReport
+from fetcher.index.urls import redact
 
 __all__ = ["command"]
 
@@ -29,7 +31,8 @@ def command(settings: Settings, url: str) -> None:
 
     async def main() -> Explanation:
         async with fetcher:
-            return await fetcher.explain(url)
+            with Deadline(settings.deadline).over(redact(url)):
+                return await fetcher.explain(url)
 
     try:
         fetcher = make_fetcher(settings)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from fetcher.cli.options import InOrder, Selection, Settings, common_options, format_options, target_options
-from fetcher.cli.progress import tally_for
+from fetcher.cli.progress import display_for
 from fetcher.cli.run import Outcome, run_targets
 from fetcher.client import Fetcher
 from fetcher.download.download import Download
@@ -35,14 +35,14 @@ def command(settings: Settings, selection: Selection, formats: Formats, dest: Pa
 
     TARGET is a URL, a name, or a requirement such as "numpy>=2".  Dependencies are not fetched.
     """
-    tally = tally_for(settings)
+    display = display_for(settings)
 
     async def work(fetcher: Fetcher, file: File, target: str) -> Outcome:
-        download = fetcher.download(file, dest, fsync=fsync, on_progress=tally.on_progress)
-        done = await tally.bring(file.filename, download)
+        download = fetcher.download(file, dest, fsync=fsync, on_event=display.on_event)
+        done = await display.bring(file.filename, download)
         return Outcome(target, _fields(done), os.fsencode(done.path) + b"\n")
 
-    run_targets(settings, selection, work, tally, formats=formats)
+    run_targets(settings, selection, work, display, formats=formats)
 
 
 def _fields(done: Download) -> dict[str, Any]:

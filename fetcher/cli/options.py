@@ -40,6 +40,7 @@ class Settings:
     concurrency: int
     retries: int
     timeout: float
+    deadline: float | None
     limit_rate: float | None
     json: bool
     quiet: bool
@@ -93,6 +94,12 @@ _OPTIONS = [
         default=30.0,
         show_default=True,
         help="Seconds without a connection or a byte.",
+    ),
+    click.option(
+        "--deadline",
+        type=click.FloatRange(0, min_open=True),
+        metavar="S",
+        help="Seconds for the whole run; what is not done by then has failed.",
     ),
     click.option(
         "--limit-rate", metavar="RATE", callback=_parse_rate, help="Bytes a second, over all transfers: 500K, 20M."

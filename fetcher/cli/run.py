@@ -13,11 +13,12 @@ from typing import Any, NoReturn, TypeVar
 import anyio
 import click
 
+from fetcher.cli.deadline import Deadline
 from fetcher.cli.interrupt import Interruption
 from fetcher.cli.options import Selection, Settings, make_fetcher
-from fetcher.cli.progress import Watch
 from fetcher.cli.requirements import read_requested
 from fetcher.cli.targets import Target, find_file, interpreter_for
+from fetcher.cli.watch import Watch
 from fetcher.client import Fetcher
 from fetcher.errors import FetcherError
 from fetcher.index.files import File
@@ -159,9 +160,11 @@ async def run_all(
 ) -> set[int]:
     """Run the targets side by side, print each outcome in the order of the targets, and return their exit codes.
 
+    A target that is not done by the deadline has failed, and so has each that has not begun by then.
     No more than WINDOW times the requests at once are ahead of the first that is not done: what is kept stays bounded.
     """
     watch = watch or Watch()
+    deadline = Deadline(settings.deadline)
     source = enumerate(targets)
     room = anyio.Semaphore(WINDOW * settings.concurrency, fast_acquire=True)
     done: dict[int, tuple[bytes, FetcherError | None]] = {}
@@ -172,7 +175,7 @@ async def run_all(
         nonlocal printed
         for number, target in source:
             await room.acquire()
-            outcome = await _outcome(target, one)
+            outcome = await _outcome(target, one, deadline)
             watch.finished(outcome.error)
             done[number] = _result(outcome, settings), outcome.error
             del outcome  # it may be large, and wait for an earlier one
@@ -190,9 +193,10 @@ async def run_all(
     return codes
 
 
-async def _outcome(target: Target, one: Callable[[Target], Awaitable[Outcome]]) -> Outcome:
+async def _outcome(target: Target, one: Callable[[Target], Awaitable[Outcome]], deadline: Deadline) -> Outcome:
     try:
-        return await one(target)
+        with deadline.over(target.text):
+            return await one(target)
     except FetcherError as error:
         return Outcome(target.text, {}, b"", error)
     except Exception as defect:  # noqa: BLE001 - one target's defect is no reason to leave the rest undone

@@ -21,6 +21,7 @@ from typing import IO
 from fetcher.content import read_plan
 from fetcher.digest import Digest
 from fetcher.disk import on_disk
+from fetcher.download.events import OnEvent, Progress
 from fetcher.download.partfile import PartFile
 from fetcher.download.resume import Origin, usable
 from fetcher.download.transfer import Transfer
@@ -32,7 +33,7 @@ from fetcher.spool import Spool
 from fetcher.transport.transport import Transport
 from fetcher.wheel.plan import plan_metadata
 
-__all__ = ["Download", "Progress", "download"]
+__all__ = ["Download", "download"]
 
 # Of a body that is kept, and of a file that is there already: large enough that the thread, not Python, sets the pace.
 READ = 1 << 20
@@ -58,18 +59,6 @@ class Download:
     resumed_from: int | None = None
 
 
-@dataclass(frozen=True)
-class Progress:
-    """An event: `received` of `total` bytes (None: not known) of a file have arrived."""
-
-    filename: str
-    received: int
-    total: int | None
-
-
-OnProgress = Callable[[Progress], None]
-
-
 @dataclass
 class _Job:
     """One download.  `joined`: bytes of several answers stand in the part."""
@@ -78,14 +67,10 @@ class _Job:
     file: File
     part: PartFile
     metadata_sha256: str | None
-    on_progress: OnProgress | None
+    on_event: OnEvent | None
     bytes: int = 0
     joined: bool = False
     resumed_from: int | None = None
-
-    def report(self, total: int | None) -> None:
-        if self.on_progress is not None:
-            self.on_progress(Progress(self.file.filename, self.part.size, total))
 
 
 async def download(
@@ -96,7 +81,7 @@ async def download(
     kept: Spool | None = None,
     metadata_sha256: str | None = None,
     fsync: bool = False,
-    on_progress: OnProgress | None = None,
+    on_event: OnEvent | None = None,
 ) -> Download:
     """Bring one file into a directory, which is created if need be.
 
@@ -110,7 +95,7 @@ async def download(
     began = time.monotonic()
     final = directory / file.filename
     async with PartFile(final) as part:
-        job = _Job(transport, file, part, metadata_sha256, on_progress)
+        job = _Job(transport, file, part, metadata_sha256, on_event)
         digest = await _look(job, trust=Digest(file.hashes).expected is not None)
         if digest is None:
             await _fill(job, kept)
@@ -150,7 +135,7 @@ async def _fill(job: _Job, kept: Spool | None) -> None:
 
 async def _transfer(job: _Job, *, alone: bool) -> None:
     """Bring the bytes, by one connection `alone` or by several if that is quicker."""
-    transfer = Transfer(job.transport, job.file, job.part, job.report, alone=alone)
+    transfer = Transfer(job.transport, job.file, job.part, job.on_event, alone=alone)
     try:
         await transfer.run()
     finally:
@@ -205,7 +190,8 @@ async def _copy(job: _Job, kept: Spool) -> bool:
     for start in range(0, kept.size, READ):
         await job.part.write(start, await kept.read(start, start + READ), batch=READ)
     await job.part.settle()
-    job.report(kept.size)
+    if job.on_event is not None:
+        job.on_event(Progress(job.file.filename, kept.size, kept.size))
     if job.part.digest.matches:
         await _verify(job.file, job.metadata_sha256, job.part.read, job.part.size)
     return job.part.digest.matches

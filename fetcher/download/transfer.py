@@ -6,7 +6,6 @@ of no use, the whole is asked for, by one.
 """
 
 import logging
-from collections.abc import Callable
 from time import monotonic
 
 import anyio
@@ -14,6 +13,7 @@ from anyio import CancelScope
 
 from fetcher.content import not_a_wheel, not_an_sdist, read_head
 from fetcher.digest import Digest
+from fetcher.download.events import OnEvent, Progress, Retry
 from fetcher.download.lanes import END, Growth, Lane, Lanes
 from fetcher.download.partfile import PartFile
 from fetcher.download.resume import (
@@ -47,11 +47,11 @@ class Transfer:
     """One file's way into its part file.
 
     `bytes` are those that crossed the wire; `resumed_from` is how many were here from an earlier run, None if there
-    were none; `joined`: bytes of several answers stand in the part.  `report(total)` is called as bytes come.
+    were none; `joined`: bytes of several answers stand in the part.  `on_event` is told of bytes and retries.
     """
 
     def __init__(
-        self, transport: Transport, file: File, part: PartFile, report: Callable[[int | None], None], *, alone: bool
+        self, transport: Transport, file: File, part: PartFile, on_event: OnEvent | None, *, alone: bool
     ) -> None:
         self.bytes = 0
         self.joined = False
@@ -59,7 +59,7 @@ class Transfer:
         self._transport = transport
         self._file = file
         self._part = part
-        self._report = report
+        self._on_event = on_event
         # Ranges are not asked for (again).
         self._whole_only = alone
         self._lanes = Lanes(())
@@ -168,7 +168,7 @@ class Transfer:
 
         meter = Meter()
         try:
-            return await self._transport.ask(request, consume, meter)
+            return await self._transport.ask(request, consume, meter, self._tell_retry)
         finally:
             self.bytes += meter.bytes
 
@@ -271,9 +271,14 @@ class Transfer:
     async def _take(self, lane: Lane, chunk: bytes, batch: int) -> None:
         at, lane.at = lane.at, lane.at + len(chunk)  # at once: its end may move while the bytes are written
         await self._part.write(at, chunk, batch=batch if self._lanes.active == [lane] else min(batch, LANE_BATCH))
-        self._report(self._total)
+        if self._on_event is not None:
+            self._on_event(Progress(self._file.filename, self._part.size, self._total, self.resumed_from))
         if not self._growth.is_over and self._part.origin is not None and self._part.origin.can_be_resumed:
             self._grow()
+
+    def _tell_retry(self, error: FetcherError, attempt: int, seconds: float) -> None:
+        if self._on_event is not None:
+            self._on_event(Retry(self._file.filename, error, attempt, seconds))
 
     def _grow(self) -> None:
         """Open more connections, or close some, if the rate says so."""

@@ -21,15 +21,16 @@ PATIENCE = 1.0
 class Host:
     """One host; `limiter` has as many places as `limit` says.
 
-    `cool_until` is a monotonic time in seconds before which nothing is sent there.  The two refusals are set only when
-    the same file was then had in another form, so that one file's fault is not held against its host; a later 206
-    heals `refuses_ranges`.  `lanes` bounds the connections when several bring one file: where one more was
-    refused, it is as many as there were.
+    `cool_until` is a monotonic time in seconds before which nothing is sent there, `cooled_by` the status that asked
+    for that.  The two refusals are set only when the same file was then had in another form, so that one file's fault
+    is not held against its host; a later 206 heals `refuses_ranges`.  `lanes` bounds the connections when several bring
+    one file: where one more was refused, it is as many as there were.
     """
 
     limit: Limit
     limiter: CapacityLimiter = field(init=False)
     cool_until: float = 0.0
+    cooled_by: int = 0
     refuses_suffix: bool = False
     refuses_ranges: bool = False
     lanes: int = MOST_LANES
@@ -59,9 +60,10 @@ class Host:
         if self.limiter.total_tokens != self.limit.now:
             self.limiter.total_tokens = self.limit.now
 
-    def cool_down(self, until: float) -> None:
-        """Keep everybody from this host until then; an earlier, longer pause stays."""
-        self.cool_until = max(self.cool_until, until)
+    def cool_down(self, until: float, status: int) -> None:
+        """Keep everybody from this host until then, as `status` asked; an earlier, longer pause stays."""
+        if until > self.cool_until:
+            self.cool_until, self.cooled_by = until, status
 
     def note(self, *, right_range: bool) -> None:
         """Take note of an answer; `right_range`: a 206 that was what had been asked for."""

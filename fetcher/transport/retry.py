@@ -7,11 +7,13 @@ Rules:
   clients which failed together do not come back together.
 * Retry-After is obeyed, in seconds or as a date; it holds for the host.  One that asks for longer than `longest_wait`
   ends the request at once, saying so.
+* A wait that would last until the deadline, or beyond it, is not begun: the request ends at once.
 
 This file is pure: the random number and the time are arguments.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from fetcher.errors import (
     ConnectFailed,
@@ -48,7 +50,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Wait:
-    """Try again after `seconds`; `host_wide` if the server asked for the pause."""
+    """Try again after `seconds`; `host_wide` if the server asked for the pause, which then holds for the host."""
 
     seconds: float
     host_wide: bool = False
@@ -70,18 +72,32 @@ def is_transient(error: FetcherError) -> bool:
         return not error.lasting
     if isinstance(error, ServerFailed):
         return error.status not in _LASTING
-    return isinstance(error, (*_FAULTS, Throttled))
+    if isinstance(error, Throttled):
+        return error.left is None  # otherwise there was no time even for this attempt
+    return isinstance(error, _FAULTS)
 
 
-def decide_retry(error: FetcherError, *, attempt: int, policy: RetryPolicy, chance: float) -> Verdict:
-    """Decide after attempt number `attempt` (from 1) failed with `error`; `chance` is drawn from [0, 1)."""
+def decide_retry(
+    error: FetcherError, *, attempt: int, policy: RetryPolicy, chance: float, left: float = inf
+) -> Verdict:
+    """Decide after attempt number `attempt` (from 1) failed with `error`.
+
+    `chance` is drawn from [0, 1); `left` are the seconds until the deadline.
+    """
     if not is_transient(error):
         return GiveUp(error)
-    asked = error.retry_after if isinstance(error, StatusError) else None
-    if isinstance(error, StatusError) and asked is not None and asked > policy.longest_wait:
+    if isinstance(error, StatusError) and error.retry_after is not None:
+        return _decide_asked(error, error.retry_after, attempt, policy, left)
+    seconds = min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, MOST_DOUBLINGS)) * chance
+    return Wait(seconds) if attempt <= policy.retries and seconds < left else GiveUp(error)
+
+
+def _decide_asked(error: StatusError, asked: float, attempt: int, policy: RetryPolicy, left: float) -> Verdict:
+    """Decide after an answer that asks to wait for `asked` seconds."""
+    if asked > policy.longest_wait:
         return GiveUp(Throttled(error.url, error.status, asked))
     if attempt > policy.retries:
         return GiveUp(error)
-    if asked is not None:
-        return Wait(asked, host_wide=True)
-    return Wait(min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, MOST_DOUBLINGS)) * chance)
+    if asked >= left:
+        return GiveUp(Throttled(error.url, error.status, asked, left))
+    return Wait(asked, host_wide=True)

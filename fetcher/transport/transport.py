@@ -6,13 +6,17 @@ The loop stands around "send and consume the body", because a body can break as 
    decides what goes with it); on a redirect give both back, and resolve the next hop afresh.
 2. 401, 403, 404 and login pages are challenges first: if credentials turn up that were not sent, ask once more.
 3. a transient failure: wait as the retry rules say, and try again.
+
+The deadline of the caller's cancel scope (anyio's) bounds the waits: one that would last beyond it is not begun.
 """
 
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from math import inf
 from time import monotonic
 from types import TracebackType
 from typing import TypeVar, assert_never
@@ -49,7 +53,11 @@ from fetcher.transport.session import Response, Session
 
 __all__ = ["SEGMENT_BUFFER", "Answer", "Meter", "Request", "Transport"]
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+# Is told the error of an attempt, its number, and the seconds until the next.
+OnRetry = Callable[[FetcherError, int, float], None]
 
 # As many as aiohttp itself would follow; a longer chain is a loop.
 MAX_REDIRECTS = 10
@@ -191,12 +199,14 @@ class Transport:
         request: Request | Callable[[], Request],
         consume: Callable[[Answer], Awaitable[T]],
         meter: Meter | None = None,
+        on_retry: OnRetry | None = None,
     ) -> T:
         """Send the request, hand the answer to `consume`, and return what that returns.
 
         `consume` may be called again after a failure, and must then begin anew; or it goes on from where it was, and
         `request` is called before each attempt for what is missing by then.  Attempts that brought it on are not
-        counted.  Raises FetcherError.
+        counted.  `on_retry` is called before each wait for the next attempt.  Raises FetcherError, and what `consume`
+        and `on_retry` raise.
         """
         ask_next: Callable[[], Request] = (lambda: request) if isinstance(request, Request) else request
         asked = ask_next()
@@ -215,29 +225,38 @@ class Transport:
                     raise
                 challenged, meter.excused = True, meter.bytes
             except FetcherError as error:
-                if _is_complaint(error):
-                    self._hosts.of(realm_of(hops[-1].url)).complained(meter.sent_at)
+                self._heed(error, hops, meter)
                 asked = ask_next()
                 if not asked.patient or not meter.allows(asked.wanted, len(hops)):
                     raise
                 begin = asked.wanted.start if isinstance(asked.wanted, Segment) else 0
                 if begin >= reached + PROGRESS:
                     attempt, reached = 1, begin
-                await self._pause(error, attempt, hops)
+                await self._pause(error, attempt, on_retry)
                 attempt += 1
 
-    async def _pause(self, error: FetcherError, attempt: int, hops: list[Hop]) -> None:
+    async def _pause(self, error: FetcherError, attempt: int, on_retry: OnRetry | None) -> None:
         """Wait before the next attempt, or raise."""
-        verdict = decide_retry(error, attempt=attempt, policy=self._retry, chance=self._chance())
+        verdict = decide_retry(error, attempt=attempt, policy=self._retry, chance=self._chance(), left=_time_left())
         match verdict:
             case GiveUp(final):
                 raise final
-            case Wait(seconds, host_wide=True):
-                self._hosts.of(realm_of(hops[-1].url)).cool_down(monotonic() + seconds)
-            case Wait(seconds):
-                await self._sleep(seconds)
+            case Wait(seconds, host_wide):
+                logger.info("attempt %d failed, the next in %.1f s: %s", attempt, seconds, error)
+                if on_retry is not None:
+                    on_retry(error, attempt, seconds)
+                if not host_wide:
+                    await self._sleep(seconds)
             case _:
                 assert_never(verdict)
+
+    def _heed(self, error: FetcherError, hops: list[Hop], meter: Meter) -> None:
+        """Let the host have fewer requests, or a pause, if that is what an error asks for."""
+        host = self._hosts.of(realm_of(hops[-1].url))
+        if _is_complaint(error):
+            host.complained(meter.sent_at)
+        if isinstance(error, Throttled | ServerFailed) and (error.retry_after or inf) <= self._retry.longest_wait:
+            host.cool_down(monotonic() + (error.retry_after or 0), error.status)
 
     async def _attempt(
         self,
@@ -326,6 +345,8 @@ class _Exchange:
         await self._take(self._host.limiter)
         try:
             while (wait := self._host.cool_until - monotonic()) > 0:
+                if wait >= (left := _time_left()):
+                    raise Throttled(str(self._hop.url), self._host.cooled_by, wait, left)
                 await self._sleep(wait)
             await self._take(self._everywhere)
         except BaseException:
@@ -368,9 +389,20 @@ class _AnsweredChallenge(Exception):
     """Credentials turned up that were not sent: ask again."""
 
 
+def _time_left() -> float:
+    """Return the seconds until the deadline of the cancel scopes around the caller; inf if there is none.
+
+    In a scope that is cancelled there is none either: what is awaited next ends it.
+    """
+    deadline = anyio.current_effective_deadline()
+    return inf if deadline == -inf else deadline - anyio.current_time()
+
+
 def _is_complaint(error: FetcherError) -> bool:
     """Say whether an error may mean that this is too much for the server."""
     match error:
+        case Throttled(left=float()):  # nothing was sent
+            return False
         case ServerFailed():
             return error.status == OVERLOADED
         case ConnectFailed():

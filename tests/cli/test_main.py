@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from fake_faults import LoginPage, Silence, Status
+from fake_faults import LoginPage, Silence, Stall, Status
 from fake_index import FakeIndex, Guard, basic
 from fake_pages import Tree
 from fake_wheels import make_wheel, metadata_of, wheel_filename
@@ -101,8 +101,8 @@ def test_help_of_a_command(run: Callable[..., Done], command: str) -> None:
     done = run(command, "--help")
     assert (done.code, done.stderr) == (0, "")
     common = ["-i, --index-url", "--extra-index-url", "--index", "--authenticate", "--config-file", "--no-config",
-              "--concurrency", "--retries", "--timeout", "--json", "-q, --quiet", "-v, --verbose", "--no-progress",
-              "--debug"]  # fmt: skip
+              "--concurrency", "--retries", "--timeout", "--deadline", "--json", "-q, --quiet", "-v, --verbose",
+              "--no-progress", "--debug"]  # fmt: skip
     of_targets = ["-r, --requirement", "--python-version", "--platform"] if command != "explain" else []
     of_get = ["-d, --dest", "--fsync", "--only-binary", "--no-binary", "--prefer", "--prefer-binary"]
     for option in [*common, *of_targets, *(of_get if command == "get" else [])]:
@@ -129,6 +129,7 @@ def test_help_of_a_command(run: Callable[..., Done], command: str) -> None:
         ["get", "demo", "--retries", "-1"],
         ["get", "demo", "--timeout", "0"],
         ["get", "demo", "--timeout", "soon"],
+        ["get", "demo", "--deadline", "0"],
         ["get", "demo", "--config-file", "no-such-file.toml"],
         ["get", "demo", "--config-file", "."],
         ["get", "demo", "--python-version", "three"],
@@ -347,6 +348,73 @@ class TestHashOption:
         assert done.code in ((0,) if right else (4, 5))  # 4: no file of that digest on the page
 
 
+# ----------------------------------------------------------------------------------------------------------- --deadline
+
+
+class TestDeadline:
+    async def test_what_is_not_done_by_then_has_failed(self, run: Callable[..., Done], tmp_path: Path) -> None:
+        """In the order of the targets; the part is kept, and the next run goes on from it."""
+        large = make_wheel("large", size=8 << 20)
+        wheels = {**WHEELS, wheel_filename("large"): large}
+        command = ("get", "large", "demo", "-d", str(tmp_path / "to"))
+        async with FakeIndex(wheels=wheels, faults={"large*": Stall(6 << 20, 60)}) as index:
+            done = await beside(run, *command, "-i", index.url, "--json", "--deadline", "2")
+            (part,) = (tmp_path / "to").glob(".large*.part")
+            kept = part.stat().st_size
+            index.faults = {}
+            again = await beside(run, *command, "-i", index.url, "--json")
+        assert done.code == 1
+        assert done.error == "large is not done: the deadline of 2 s has passed"
+        assert done.objects[0] == {"target": "large", "error": "DeadlinePassed", "message": done.error}
+        assert done.objects[1]["filename"] == DEMO
+        assert "1 of 2 files: " in done.stderr.splitlines()[-1]
+        assert done.stderr.endswith("; 1 failed: DeadlinePassed 1\n")
+        assert (again.code, again.objects[0]["resumed_from"]) == (0, kept)
+        assert kept > 0
+        assert (tmp_path / "to" / wheel_filename("large")).read_bytes() == large
+
+    @pytest.mark.parametrize("silent", ["*.whl", "/simple/*"])
+    @pytest.mark.parametrize("command", ["get", "metadata"])
+    async def test_none_is_done(self, run: Callable[..., Done], tmp_path: Path, command: str, silent: str) -> None:
+        to = ("-d", str(tmp_path / "to")) if command == "get" else ()
+        async with FakeIndex(wheels=WHEELS, faults={silent: Silence(60)}) as index:
+            done = await beside(run, command, "other", "demo", "-i", index.url, *to, "--deadline", "0.3")
+        assert (done.code, done.stdout) == (4, "")
+        assert done.stderr.splitlines()[:2] == [
+            f"error: {name} is not done: the deadline of 0.3 s has passed" for name in ("other", "demo")
+        ]
+
+    async def test_what_has_not_begun_by_then_is_not_asked_for(self, run: Callable[..., Done]) -> None:
+        async with FakeIndex(wheels=WHEELS, faults={"/simple/demo/": Silence(60)}) as index:
+            command = ("metadata", "demo", "other", "missing", "--concurrency", "1", "--deadline", "0.3", "--json")
+            done = await beside(run, *command, "-i", index.url)
+            assert [wire.path for wire in index.log] == ["/simple/demo/"]
+            assert index.connections == 1
+        assert done.code == 4
+        assert [(found["target"], found["error"]) for found in done.objects] == [
+            (name, "DeadlinePassed") for name in ("demo", "other", "missing")
+        ]
+
+    async def test_it_bounds_what_a_server_may_ask_to_wait(self, run: Callable[..., Done]) -> None:
+        async with FakeIndex(wheels=WHEELS, faults={"*.whl": Status(503, headers={"Retry-After": "40"})}) as index:
+            done = await beside(run, "metadata", "demo", "-i", index.url, "--deadline", "30", "--json")
+        assert (done.code, done.objects[0]["error"]) == (4, "Throttled")
+        assert "asks to wait 40.0 s" in done.error
+        assert "left before the deadline" in done.error
+
+    async def test_in_time(self, run: Callable[..., Done]) -> None:
+        async with FakeIndex(wheels=WHEELS) as index:
+            done = await beside(run, "metadata", "demo", "-i", index.url, "--deadline", "60")
+        assert done == Done(0, metadata_of(WHEELS[DEMO]).decode(), "")
+
+    async def test_explain(self, run: Callable[..., Done]) -> None:
+        async with FakeIndex(wheels=WHEELS, faults={DEMO: Silence(60)}) as index:
+            url = f"{index.base}/files/{DEMO}"
+            done = await beside(run, "explain", f"{url}?sig=S3CR3T", "--deadline", "0.3")
+        assert (done.code, done.stdout) == (4, "")
+        assert done.error == f"{url}?sig=*** is not done: the deadline of 0.3 s has passed"
+
+
 # ------------------------------------------------------------------------------------------------------------- output
 
 
@@ -422,7 +490,7 @@ async def test_results_come_in_the_order_of_the_targets(run: Callable[..., Done]
 
 
 async def test_outcomes_are_printed_as_soon_as_their_turn_comes(capsys: pytest.CaptureFixture[str]) -> None:
-    settings: Any = SimpleNamespace(json=False, debug=False, concurrency=3)
+    settings: Any = SimpleNamespace(json=False, debug=False, concurrency=3, deadline=None)
     third, printed = asyncio.Event(), []
 
     async def work(target: Target) -> Outcome:
@@ -444,7 +512,7 @@ async def test_outcomes_are_printed_as_soon_as_their_turn_comes(capsys: pytest.C
 
 
 async def test_what_waits_for_an_earlier_outcome_is_bounded(capsys: pytest.CaptureFixture[str]) -> None:
-    settings: Any = SimpleNamespace(json=False, debug=False, concurrency=2)
+    settings: Any = SimpleNamespace(json=False, debug=False, concurrency=2, deadline=None)
     first, begun = asyncio.Event(), []
 
     async def work(target: Target) -> Outcome:

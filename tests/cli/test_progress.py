@@ -17,15 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from fake_faults import Silence, SlowDrip, Stall
+from fake_faults import Silence, SlowDrip, Stall, Status
 from fake_index import FakeIndex
 from fake_wheels import make_wheel, wheel_filename
 
-from fetcher.cli import progress
+from fetcher.cli import painter
 from fetcher.cli.main import main
-from fetcher.cli.progress import Lines, Pace, Screen, Tally, duration, size, tally_for
-from fetcher.download.download import Download, Progress
-from fetcher.errors import HashMismatch, NotFound
+from fetcher.cli.pace import Pace
+from fetcher.cli.painter import Lines
+from fetcher.cli.progress import Display, display_for
+from fetcher.cli.screen import ROWS, Screen
+from fetcher.cli.tally import Tally
+from fetcher.cli.words import duration, size
+from fetcher.download.download import Download
+from fetcher.download.events import Progress, Retry
+from fetcher.errors import Disconnected, HashMismatch, NotFound, ServerFailed, Stalled, Throttled
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -71,7 +77,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def tally(clock: Clock) -> Tally:
-    return Tally(clock=clock)
+    return Tally(clock)
 
 
 def arrived(
@@ -86,7 +92,7 @@ def arrived(
 
     async def download() -> Download:
         if moved:
-            tally.on_progress(Progress(name, (resumed_from or 0) + moved, None))
+            tally.on_event(Progress(name, (resumed_from or 0) + moved, None))
         return Download(Path(name), name, "", None, size or moved, "", moved, 0.0, resumed_from)
 
     asyncio.run(tally.bring(name, download()))
@@ -95,7 +101,7 @@ def arrived(
 
 def failed(tally: Tally, error: Exception, *, name: str = "demo-1.0.whl") -> None:
     async def download() -> Download:
-        tally.on_progress(Progress(name, 5, 10))
+        tally.on_event(Progress(name, 5, 10))
         raise error
 
     with pytest.raises(type(error)):
@@ -146,9 +152,17 @@ class TestSummary:
         failed(tally, HashMismatch("x", "https://h/", "sha256", "a", "b"))
         failed(tally, NotFound("https://h/"))
         failed(tally, NotFound("https://h/"))
+        for error in (Disconnected("https://h/"), ServerFailed("https://h/", 503), ServerFailed("https://h/", 503)):
+            tally.on_event(Retry("demo-1.0.whl", error, 1, 0.2))
         assert tally.summary() == (
-            "5 of 8 files: 3.0 MB in 0.0 s; 2 already there, 2 resumed; 3 failed: NotFound 2, HashMismatch 1"
+            "5 of 8 files: 3.0 MB in 0.0 s; 2 already there, 2 resumed; 3 retries: HTTP 503 2, Disconnected 1; "
+            "3 failed: NotFound 2, HashMismatch 1"
         )
+
+    def test_a_single_retry(self, tally: Tally) -> None:
+        tally.on_event(Retry("demo-1.0.whl", Stalled("https://h/"), 1, 0.2))
+        arrived(tally, moved=MB)
+        assert tally.summary() == "1 files: 1.0 MB in 0.0 s; 1 retry: Stalled 1"
 
     def test_a_file_named_twice_crossed_the_wire_once(self, tally: Tally) -> None:
         """The second target got the download of the first, with its numbers."""
@@ -157,7 +171,7 @@ class TestSummary:
         async def download() -> Download:
             return done
 
-        tally.on_progress(Progress("x", 3 * MB, 3 * MB))
+        tally.on_event(Progress("x", 3 * MB, 3 * MB))
         for _ in range(2):
             asyncio.run(tally.bring("x", download()))
         assert tally.summary() == "2 files: 1.0 MB in 0.0 s; 1 already there, 1 resumed"
@@ -168,17 +182,18 @@ class TestSummary:
     def test_of_one_target_there_is_none(
         self, capsys: pytest.CaptureFixture[str], quiet: bool, targets: int, said: bool
     ) -> None:
-        tally = Tally(quiet=quiet)
+        display = Display(quiet=quiet)
         for _ in range(targets):
-            arrived(tally)
-        tally.conclude()
+            arrived(display)
+        display.conclude()
         out, err = capsys.readouterr()
         assert (out, err.startswith("2 files: ")) == ("", said)
         assert err.count("\n") == said
 
-    def test_one_that_failed_has_said_so(self, tally: Tally, capsys: pytest.CaptureFixture[str]) -> None:
-        failed(tally, NotFound("https://h/"))
-        tally.conclude()
+    def test_one_that_failed_has_said_so(self, capsys: pytest.CaptureFixture[str]) -> None:
+        display = Display()
+        failed(display, NotFound("https://h/"))
+        display.conclude()
         assert capsys.readouterr().err == ""
 
     @pytest.mark.parametrize(
@@ -204,7 +219,7 @@ class TestPace:
         for second in range(11):
             clock.now = tally.began + second
             for name in "ab":
-                tally.on_progress(Progress(name, MB + second * 2 * MB, 41 * MB))
+                tally.on_event(Progress(name, MB + second * 2 * MB, 41 * MB, resumed_from=MB))
             view = pace.look()
         assert (view.moved, view.rate, view.left) == (40 * MB, 4 * MB, 40 * MB)
         assert (view.seconds_left, view.rough) == (10, False)
@@ -215,23 +230,59 @@ class TestPace:
         pace = Pace(tally)
         for second, received in enumerate([0, 10, 20, 30, 40, 50, 50, 50, 50, 50, 50]):
             clock.now = tally.began + second
-            tally.on_progress(Progress("a", received, None))
+            tally.on_event(Progress("a", received, None))
             view = pace.look()
         assert (view.moved, view.rate) == (50, 0)
         assert (view.seconds_left, view.eta, view.fraction) == (None, "", None)
 
     def test_what_an_earlier_run_brought_has_no_rate(self, tally: Tally, clock: Clock) -> None:
         pace = Pace(tally)
-        tally.on_progress(Progress("a", 900 * MB, 1000 * MB))
-        pace.look()
+        tally.expect(1)
         clock.now += 1
-        tally.on_progress(Progress("a", 910 * MB, 1000 * MB))
-        assert (pace.look().moved, pace.look().rate) == (10 * MB, 10 * MB)
+        tally.on_event(Progress("a", 905 * MB, 1000 * MB, resumed_from=900 * MB))
+        view = pace.look()
+        assert (view.moved, view.rate, view.left, view.seconds_left) == (5 * MB, 5 * MB, 95 * MB, 19)
+        (file,) = view.active
+        clock.now += 1
+        tally.on_event(Progress("a", 910 * MB, 1000 * MB, resumed_from=900 * MB))
+        assert (pace.look().moved, pace.look().rate, file.speed.rate) == (10 * MB, 5 * MB, 5 * MB)
+
+    def test_a_part_that_was_of_no_use_has_been_brought_by_nobody(self, tally: Tally, clock: Clock) -> None:
+        """The server's answer to the range was another file: it begins anew."""
+        pace = Pace(tally)
+        for received, resumed_from in ((905, 900), (3, None), (10, None)):
+            tally.on_event(Progress("a", received, 1000, resumed_from))
+            clock.now += 1
+            view = pace.look()
+        assert view.moved == 12  # 5, and 7 of the 10: nobody looked before the first 3
+
+    def test_a_retry_is_no_progress(self, tally: Tally, clock: Clock) -> None:
+        pace = Pace(tally)
+        seen = []
+        for event in (
+            Retry("a", ServerFailed("https://h/", 503), 1, 0.2),
+            Progress("a", 950, 1000, 900),
+            Retry("a", Disconnected("https://h/"), 2, 0.2),
+            Retry("a", Throttled("https://h/", 429), 3, 0.2),
+            Progress("a", 960, 1000, 900),
+        ):
+            tally.on_event(event)
+            clock.now += 1
+            (file,) = pace.look().active
+            seen.append((file.retry, file.received, file.moved))
+        assert seen == [
+            ("retry 1: HTTP 503", 0, 0),
+            ("", 950, 50),
+            ("retry 2: Disconnected", 950, 50),
+            ("retry 3: HTTP 429", 950, 50),
+            ("", 960, 60),
+        ]
+        assert sorted(tally.retries.items()) == [("Disconnected", 1), ("HTTP 429", 1), ("HTTP 503", 1)]
 
     def test_a_restart_takes_nothing_back(self, tally: Tally, clock: Clock) -> None:
         pace = Pace(tally)
         for received in (0, 50, 10, 30):
-            tally.on_progress(Progress("a", received, 100))
+            tally.on_event(Progress("a", received, 100))
             clock.now += 1
             view = pace.look()
         assert view.moved == 70
@@ -241,9 +292,9 @@ class TestPace:
         tally.expect(10)
         assert (pace.look().seconds_left, pace.look().left) == (None, None)
         arrived(tally, "a", moved=3 * MB)
-        tally.on_progress(Progress("b", 0, 5 * MB))
+        tally.on_event(Progress("b", 0, 5 * MB))
         clock.now += 1
-        tally.on_progress(Progress("b", 1 * MB, 5 * MB))
+        tally.on_event(Progress("b", 1 * MB, 5 * MB))
         view = pace.look()
         assert (view.rate, view.left, view.rough) == (4 * MB, None, True)
         assert view.seconds_left == (4 + 8 * 4) / 4
@@ -256,18 +307,18 @@ class TestPace:
         clock.now += 1
         view = Pace(tally).look()
         assert (view.files, view.left, view.fraction) == ("1 of 2 files, 1 failed", 0, 1)
-        assert tally.latest == tally.first == {}
+        assert tally.latest == {}
 
     @pytest.mark.parametrize(
         ("seconds", "text"), [(5, "0:05"), (65.4, "1:05"), (3599.9, "1:00:00"), (36061, "10:01:01")]
     )
     def test_eta(self, tally: Tally, clock: Clock, seconds: float, text: str) -> None:
         tally.expect(1)
-        tally.on_progress(Progress("a", 0, round(1000 * (seconds + 1))))
+        tally.on_event(Progress("a", 0, round(1000 * (seconds + 1))))
         pace = Pace(tally)
         pace.look()
         clock.now += 1
-        tally.on_progress(Progress("a", 1000, round(1000 * (seconds + 1))))
+        tally.on_event(Progress("a", 1000, round(1000 * (seconds + 1))))
         assert pace.look().eta == f"eta {text}"
 
 
@@ -278,18 +329,21 @@ def test_a_plain_line(tally: Tally, clock: Clock) -> None:
     stream = io.StringIO()
     lines = Lines(Pace(tally), stream)
     tally.expect(842)
-    tally.on_progress(Progress("q", 1 * MB, 500 * MB))
+    tally.on_event(Progress("q", 0, 500 * MB))
     for number in range(12):
         arrived(tally, f"p{number}", moved=25 * MB)
     clock.now += 10
-    tally.on_progress(Progress("q", 11 * MB, 500 * MB))
+    tally.on_event(Progress("q", 10 * MB, 500 * MB))
     lines.paint()
     clock.now += 10
-    tally.on_progress(Progress("q", 461 * MB, 500 * MB))
+    tally.on_event(Progress("q", 460 * MB, 500 * MB))
+    for attempt in (1, 2):
+        tally.on_event(Retry("p", ServerFailed("https://h/", 503), attempt, 0.2))
     lines.paint()
     first, second = stream.getvalue().splitlines()
     assert re.fullmatch(r"12 of 842 files, 310 MB, 31 MB/s, eta ~\d+:\d\d", first)
     assert second.startswith("12 of 842 files, 760 MB, 45 MB/s, ")
+    assert second.endswith("; 2 retries: HTTP 503 2")
 
 
 @pytest.fixture
@@ -312,7 +366,7 @@ def get(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 async def test_a_long_job_says_a_line_now_and_then(
     get: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], shown: bool
 ) -> None:
-    monkeypatch.setattr(progress, "LINE", 0.05)
+    monkeypatch.setattr(painter, "LINE", 0.05)
     async with FakeIndex(wheels={wheel_filename(): make_wheel()}, faults={"*.whl": Silence(0.3)}) as index:
         done = await get(index, "demo", "--json", *flags)
     assert done.exit_code == 0
@@ -337,6 +391,25 @@ async def test_a_quick_job_says_the_summary_only(get: Callable[..., Any]) -> Non
     assert quiet.stdout == again.stdout
 
 
+@pytest.mark.parametrize(("flags", "shown"), [((), False), (("-v",), True), (("-q",), False)], ids=str)
+async def test_retries_are_counted_and_each_is_said_to_who_asks(
+    get: Callable[..., Any], flags: tuple[str, ...], shown: bool
+) -> None:
+    wheels = {wheel_filename(name): make_wheel(name) for name in ("demo", "other")}
+    faults = {"demo*": Status(503, times=2), "/simple/other/": Status(502, times=1)}
+    async with FakeIndex(wheels=wheels, faults=faults) as index:
+        done = await get(index, "demo", "other", *flags)
+        url = f"{index.files_url}/{wheel_filename('demo')}"
+    *lines, summary = done.stderr.splitlines() or [""]
+    assert done.exit_code == 0
+    # The page was asked for again, too, but before it was known which file that is for.
+    assert summary.endswith(" s; 2 retries: HTTP 503 2") is (flags != ("-q",))
+    assert [re.sub(r"\d\.\d s", "x s", line) for line in lines if "demo" in line] == [
+        f"INFO: attempt {attempt} failed, the next in x s: {url} answered HTTP 503" for attempt in (1, 2)
+    ] * shown
+    assert any("HTTP 502" in line for line in lines) == shown
+
+
 # -------------------------------------------------------------------------------------------------------- on a terminal
 
 
@@ -357,27 +430,52 @@ class TestScreen:
         arrived(tally, moved=MB)
         for second in range(3):
             clock.now = tally.began + second
-            tally.on_progress(Progress("torch-2.9.0-cp311-manylinux_2_28_x86_64.whl", second * 100 * MB, 800 * MB))
-            tally.on_progress(Progress("[red]x-1.0.tar.gz", MB, None))
+            tally.on_event(Progress("torch-2.9.0-cp311-manylinux_2_28_x86_64.whl", second * 100 * MB, 800 * MB))
+            tally.on_event(Progress("[red]x-1.0.tar.gz", 901 * MB, None, resumed_from=900 * MB))
             screen.paint()
         total, first, second_line = shown(screen)
         assert total.split("━")[0] == "1 of 3 files               "
-        assert total.endswith(" 201 MB  100 MB/s eta ~0:10")
+        assert total.endswith(" 202 MB  101 MB/s eta ~0:10")
         assert first.startswith("  torch-2.9.0")
         assert first.endswith(" 200 MB of 800 MB  100 MB/s")
         assert second_line.startswith("  [red]x-1.0.tar.gz")
-        assert second_line.endswith(" 1.0 MB 0 bytes/s")
+        assert second_line.endswith(" 901 MB 0 bytes/s")
+
+    def test_a_retry_takes_the_place_of_the_bar(self, tally: Tally, clock: Clock, screen: Screen) -> None:
+        tally.expect(3)
+        frames = []
+        for second, event in enumerate(
+            [
+                Progress("demo-1.0-py3-none-any.whl", 20 * MB, 80 * MB),
+                Progress("demo-1.0-py3-none-any.whl", 20 * MB, 80 * MB),
+                Retry("demo-1.0-py3-none-any.whl", ServerFailed("https://h/", 503), 2, 0.2),
+                Progress("demo-1.0-py3-none-any.whl", 20 * MB, 80 * MB),
+            ]
+        ):
+            clock.now = tally.began + second
+            tally.on_event(event)
+            screen.paint()
+            frames.append(shown(screen)[-1])
+        _, before, during, after = frames
+        assert "━" in before
+        assert re.fullmatch(r"  demo-1.0 +retry 2: HTTP 503 +20 MB of 80 MB 0 bytes/s", during)
+        assert during.index("20 MB") == before.index("20 MB")
+        assert before == after
 
     def test_one_target_has_one_line(self, tally: Tally, clock: Clock, screen: Screen) -> None:
         tally.expect(1)
         screen.paint()
         for second in range(3):
             clock.now = tally.began + second
-            tally.on_progress(Progress("demo-1.0-py3-none-any.whl", second * MB, 3 * MB))
+            tally.on_event(Progress("demo-1.0-py3-none-any.whl", second * MB, 3 * MB))
             screen.paint()
         (line,) = shown(screen)
         assert line.startswith("demo-1.0 ")
         assert line.endswith(" 2.0 MB of 3.0 MB  1.0 MB/s eta 0:01")
+        tally.on_event(Retry("demo-1.0-py3-none-any.whl", Stalled("https://h/"), 1, 0.2))
+        screen.paint()
+        (retried,) = shown(screen)
+        assert re.sub("[━╸╺]+", "retry 1: Stalled".ljust(30), line) == retried
 
     def test_steady_with_many_files(self, tally: Tally, clock: Clock, screen: Screen) -> None:
         """10,000 files, 50 more in each frame: most are quick, some are not; a line stays until its file is done."""
@@ -388,7 +486,7 @@ class TestScreen:
             for number in range(frame * 50, frame * 50 + 50):
                 begun[f"p{number}-1.0.whl"] = 100 if number % 20 == 0 else 3
             for name, left in list(begun.items()):
-                tally.on_progress(Progress(name, 100 - left, 100))
+                tally.on_event(Progress(name, 100 - left, 100))
                 if left == 1:
                     arrived(tally, name, moved=1)
                     del begun[name]
@@ -397,26 +495,26 @@ class TestScreen:
             clock.now += 0.2
             screen.paint()
             lines = screen._frame.splitlines()
-            assert len(lines) <= 1 + progress.ROWS
-            assert len(screen._pace._active) == len(begun) == len(tally.latest) == len(tally.first)
+            assert len(lines) <= 1 + ROWS
+            assert len(screen._pace._active) == len(begun) == len(tally.latest)
             kept = [name for name in before if name in begun]
             assert screen._shown[: len(kept)] == kept
             assert all(int(name[1:-8]) % 20 == 0 for name in screen._shown)
             before = screen._shown
-        assert len(before) == progress.ROWS
+        assert len(before) == ROWS
         assert shown(screen)[0].startswith(f"{tally.arrived} of 10000 files ")
 
     def test_one_that_stands_still_leaves_its_line_to_one_that_moves(
         self, tally: Tally, clock: Clock, screen: Screen
     ) -> None:
-        *rows, spare = (f"p{number}-1.0" for number in range(progress.ROWS + 1))
+        *rows, spare = (f"p{number}-1.0" for number in range(ROWS + 1))
         stuck = rows[3]
         tally.expect(20)
         for second in range(12):
             for name in rows:
-                tally.on_progress(Progress(name, min(second, 2) if name == stuck else second, 100))
+                tally.on_event(Progress(name, min(second, 2) if name == stuck else second, 100))
             if second > 5:
-                tally.on_progress(Progress(spare, second, 100))
+                tally.on_event(Progress(spare, second, 100))
             screen.paint()
             clock.now += 1
             if second == 5:
@@ -431,7 +529,8 @@ class TestScreen:
             screen = Screen(Pace(tally), Terminal())
             for _ in range(3):
                 for number in range(20):
-                    tally.on_progress(Progress(f"p{number}-1.0", 5, 10))
+                    tally.on_event(Progress(f"p{number}-1.0", 5, 10))
+                tally.on_event(Retry("p0-1.0", ServerFailed("https://h/", 503), 100, 0.2))
                 screen.paint()
                 clock.now += 1
             assert len(shown(screen)) < max(height, 2)
@@ -470,7 +569,7 @@ class TestScreen:
         assert handler.stream is stream
 
     def test_a_stream_that_is_gone(self, tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(progress, "LINE", 0.001)
+        monkeypatch.setattr(painter, "LINE", 0.001)
         stream = io.StringIO()
         stream.close()
         lines = Lines(Pace(tally), stream)
@@ -496,7 +595,7 @@ def test_where_it_is_shown(
     monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
     monkeypatch.setenv("TERM", term)
     settings: Any = SimpleNamespace(**{"quiet": False, "no_progress": False, **flags})
-    assert type(tally_for(settings).painter) is kind
+    assert type(display_for(settings).painter) is kind
 
 
 def test_rich_is_imported_when_it_draws() -> None:

@@ -19,11 +19,11 @@ async def test_one_for_each_realm() -> None:
 async def test_the_longest_pause_stays() -> None:
     host = Hosts(1).of(Realm("https", "host", 443))
     assert host.cool_until == 0
-    host.cool_down(10)
-    host.cool_down(5)
-    assert host.cool_until == 10
-    host.cool_down(20)
-    assert host.cool_until == 20
+    host.cool_down(10, 503)
+    host.cool_down(5, 429)
+    assert (host.cool_until, host.cooled_by) == (10, 503)
+    host.cool_down(20, 429)
+    assert (host.cool_until, host.cooled_by) == (20, 429)
 
 
 async def test_a_right_range_is_remembered_and_heals() -> None:

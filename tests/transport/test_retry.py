@@ -1,5 +1,7 @@
 """After a failed attempt: wait and try again, or give up."""
 
+from math import inf
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -37,8 +39,10 @@ URL = "https://host/demo.whl"
 POLICY = RetryPolicy(retries=3, first_wait=0.5, longest_wait=60)
 
 
-def decide(error: FetcherError, attempt: int = 1, chance: float = 0.5, policy: RetryPolicy = POLICY) -> Verdict:
-    return decide_retry(error, attempt=attempt, policy=policy, chance=chance)
+def decide(
+    error: FetcherError, attempt: int = 1, chance: float = 0.5, policy: RetryPolicy = POLICY, left: float = inf
+) -> Verdict:
+    return decide_retry(error, attempt=attempt, policy=policy, chance=chance, left=left)
 
 
 TRANSIENT = [
@@ -110,6 +114,21 @@ def test_full_jitter_below_a_doubling_bound(attempt: int, bound: float) -> None:
     assert [wait.seconds for wait in waits if isinstance(wait, Wait)] == [0.0, bound * 0.25, bound * 0.999]
 
 
+@pytest.mark.parametrize(
+    ("left", "waits"),
+    [(inf, True), (1.01, True), (1.0, False), (0.5, False), (0.0, False), (-1.0, False)],
+)
+@pytest.mark.parametrize("error", TRANSIENT, ids=name)
+def test_no_wait_goes_beyond_the_deadline(error: FetcherError, left: float, waits: bool) -> None:
+    """The error of the attempt says more than that time is over."""
+    assert decide(error, attempt=3, chance=0.5, left=left) == (Wait(1.0) if waits else GiveUp(error))
+
+
+def test_where_there_was_no_time_to_ask_there_is_none_to_ask_again() -> None:
+    error = Throttled(URL, 503, 20, left=5)
+    assert decide(error, left=100) == GiveUp(error)
+
+
 class TestRetryAfter:
     @pytest.mark.parametrize("kind", [Throttled, ServerFailed])
     @pytest.mark.parametrize("seconds", [0.0, 5.0, 60.0])
@@ -130,6 +149,28 @@ class TestRetryAfter:
         assert isinstance(verdict, GiveUp)
         assert "asks to wait 3600 s" in str(verdict.error)
 
+    @pytest.mark.parametrize("left", [0.0, 5.0, 29.9, 30.0])
+    def test_longer_than_there_is_time(self, left: float) -> None:
+        verdict = decide(ServerFailed(URL, 503, 30), left=left)
+        assert isinstance(verdict, GiveUp)
+        assert isinstance(verdict.error, Throttled)
+        assert (verdict.error.status, verdict.error.retry_after, verdict.error.left) == (503, 30, left)
+        assert f"asks to wait 30.0 s, but {left:.1f} s are left before the deadline" in str(verdict.error)
+
+    def test_as_long_as_there_is_time(self) -> None:
+        assert decide(Throttled(URL, 429, 30), left=30.1) == Wait(30, host_wide=True)
+
+    def test_the_longest_wait_is_said_first(self) -> None:
+        """With more time it would end in the same way."""
+        verdict = decide(Throttled(URL, 429, 3600), left=10)
+        assert isinstance(verdict, GiveUp)
+        assert isinstance(verdict.error, Throttled)
+        assert verdict.error.left is None
+
+    def test_time_is_no_matter_on_the_last_attempt(self) -> None:
+        error = Throttled(URL, 429, 30)
+        assert decide(error, attempt=4, left=10) == GiveUp(error)
+
     def test_not_for_what_is_lasting(self) -> None:
         error = ServerFailed(URL, 501, 5)
         assert decide(error) == GiveUp(error)
@@ -146,14 +187,16 @@ class TestRetryAfter:
     st.integers(0, 10**6),
     st.floats(0, 10),
     st.floats(0, 100),
+    st.floats(allow_nan=False),
 )
 def test_any_facts(
-    error: FetcherError, attempt: int, chance: float, retries: int, first_wait: float, longest_wait: float
+    error: FetcherError, attempt: int, chance: float, retries: int, first_wait: float, longest_wait: float, left: float
 ) -> None:
-    verdict = decide(error, attempt, chance, RetryPolicy(retries, first_wait, longest_wait))
+    verdict = decide(error, attempt, chance, RetryPolicy(retries, first_wait, longest_wait), left)
     if isinstance(verdict, Wait):
         assert attempt <= retries
         assert error not in LASTING
         assert 0 <= verdict.seconds <= longest_wait
+        assert verdict.seconds < left
     else:
         assert verdict.error is error or isinstance(verdict.error, Throttled)
