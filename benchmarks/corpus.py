@@ -13,10 +13,12 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
 from packaging.tags import sys_tags
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
 from fetcher.index.pages import parse_page
@@ -61,6 +63,12 @@ class Wheel:
                 name for name in archive.namelist() if name.count("/") == 1 and name.endswith("-info/METADATA")
             )
             return archive.read(entry)
+
+
+def wheel_at(path: Path) -> Wheel:
+    """Return the wheel that a file is by its name.  Raises InvalidWheelFilename."""
+    project, version, _, _ = parse_wheel_filename(path.name)
+    return Wheel(project, version, path)
 
 
 def find_wheels(folders: Iterable[Path]) -> list[Wheel]:
@@ -111,7 +119,7 @@ def make_wheel(folder: Path, project: str, size: int) -> Wheel:
         archive.writestr(f"{name}-1.0.dist-info/METADATA", text, zipfile.ZIP_DEFLATED)
         archive.writestr(f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{name}-1.0.dist-info/RECORD", f"{name}/data.bin,,\n")
-    return Wheel(canonicalize_name(project), Version("1.0"), path)
+    return wheel_at(path)
 
 
 def lay_out(wheels: Iterable[Wheel], root: Path) -> None:
@@ -122,29 +130,38 @@ def lay_out(wheels: Iterable[Wheel], root: Path) -> None:
     """
     files = root / "files"
     files.mkdir(parents=True)
-    for wheel in wheels:
-        (files / wheel.path.name).symlink_to(wheel.path.resolve())
-        both, html_only = root / "simple" / wheel.project, root / "html" / wheel.project
+    for project, group in groupby(sorted(wheels), key=attrgetter("project")):
+        listed = list(group)
+        for wheel in listed:
+            (files / wheel.path.name).symlink_to(wheel.path.resolve())
+        both, html_only = root / "simple" / project, root / "html" / project
         both.mkdir(parents=True)
         html_only.mkdir(parents=True)
-        (both / "index.json").write_text(_json_page(wheel), encoding="utf-8")
+        (both / "index.json").write_text(_json_page(project, listed), encoding="utf-8")
         for page in (both, html_only):
-            (page / "index.html").write_text(_html_page(wheel), encoding="utf-8")
+            (page / "index.html").write_text(_html_page(listed), encoding="utf-8")
 
 
-def _json_page(wheel: Wheel) -> str:
-    file = {
-        "filename": wheel.path.name,
-        "url": f"../../files/{wheel.path.name}",
-        "hashes": {"sha256": wheel.sha256},
-        "size": wheel.size,
-        "upload-time": "2025-01-02T03:04:05.678901Z",
-        "yanked": False,
-    }
-    meta = {"api-version": "1.1"}
-    return json.dumps({"meta": meta, "name": wheel.project, "versions": [str(wheel.version)], "files": [file]})
+def _json_page(project: str, wheels: list[Wheel]) -> str:
+    files = [
+        {
+            "filename": wheel.path.name,
+            "url": f"../../files/{wheel.path.name}",
+            "hashes": {"sha256": wheel.sha256},
+            "size": wheel.size,
+            "upload-time": "2025-01-02T03:04:05.678901Z",
+            "yanked": False,
+        }
+        for wheel in wheels
+    ]
+    versions = sorted({str(wheel.version) for wheel in wheels})
+    return json.dumps({"meta": {"api-version": "1.1"}, "name": project, "versions": versions, "files": files})
 
 
-def _html_page(wheel: Wheel) -> str:
-    name = html.escape(wheel.path.name)
-    return f'<!DOCTYPE html><html><body>\n<a href="../../files/{name}#sha256={wheel.sha256}">{name}</a>\n</body></html>'
+def _html_page(wheels: list[Wheel]) -> str:
+    links = "".join(_anchor(html.escape(wheel.path.name), wheel.sha256) for wheel in wheels)
+    return f"<!DOCTYPE html><html><body>\n{links}</body></html>"
+
+
+def _anchor(name: str, sha256: str) -> str:
+    return f'<a href="../../files/{name}#sha256={sha256}">{name}</a><br>\n'

@@ -1,7 +1,8 @@
 """Time the pure rooms, with pytest-benchmark: `pytest benchmarks/micro.py [-k WORD]`.
 
 Pages of 10,000 files, scopes of 50 indexes, the look at first bytes, the plan over a small wheel and over one of 15,000
-entries.
+entries, the walk in small and in large pieces; and input that is made to be slow: what takes some hundredths of
+a second here would take minutes if the time grew with the square of the size.
 """
 
 import hashlib
@@ -15,11 +16,14 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from yarl import URL
 
+from fetcher.errors import MetadataMismatch, MetadataMissing
 from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index, Scopes
 from fetcher.segments import Piece, Suffix
+from fetcher.wheel.identity import check_identity
 from fetcher.wheel.plan import WheelMetadata, plan_metadata
-from fetcher.wheel.sniff import sniff
+from fetcher.wheel.sniff import describe, html_title, looks_like_login, sniff
+from fetcher.wheel.walk import Found, NeedMore, Walk
 
 FILES = 10_000
 INDEXES = 50
@@ -30,6 +34,10 @@ INDEX = Index("https://index.localhost/simple", name="demo")
 ABSOLUTE = "https://files.localhost/packages"
 RELATIVE = "../../packages"
 WHEEL = "demo-1.0-py3-none-any.whl"
+# The most that is looked at of a page, and so many folded lines of METADATA.
+PAGE_SIZE = 256 * 1024
+LINES = 100_000
+FOLDED = "\n x"
 
 
 def listed(root: str) -> list[dict[str, object]]:
@@ -105,6 +113,38 @@ def test_scopes(benchmark: BenchmarkFixture) -> None:
 )
 def test_sniff(benchmark: BenchmarkFixture, head: bytes, kind: str) -> None:
     assert benchmark(sniff, head) == kind
+
+
+@pytest.mark.parametrize("part", [" ", "<", "<!--", "<title>", "<form id=", "&amp"])
+def test_hostile_page(benchmark: BenchmarkFixture, part: str) -> None:
+    """Of the largest size that is looked at, and nothing in it ever ends."""
+    body = ("<html>" + part * (PAGE_SIZE // len(part))).encode()
+    found = benchmark(lambda: (sniff(body), html_title(body), looks_like_login(body), describe(body, "xml")))
+    assert found == ("html", "", False, "")
+
+
+@pytest.mark.parametrize("field", ["Description", "Name"])
+def test_hostile_metadata(benchmark: BenchmarkFixture, field: str) -> None:
+    benchmark(refuse, f"Version: 1.0\n{field}:{LINES * FOLDED}".encode())
+
+
+def refuse(raw: bytes) -> None:
+    """Check METADATA that is not the wheel's."""
+    with pytest.raises((MetadataMissing, MetadataMismatch)):
+        check_identity(WHEEL, raw)
+
+
+@pytest.mark.parametrize("step", [1, 64 * 1024])
+def test_walk(benchmark: BenchmarkFixture, step: int) -> None:
+    wheel = wheel_of(1000)
+    pieces = [wheel[at : at + step] for at in range(0, len(wheel), step)]
+    assert isinstance(benchmark(lambda: walk(pieces)), Found)
+
+
+def walk(pieces: list[bytes]) -> object:
+    """Walk through a wheel in pieces, up to its METADATA."""
+    walker = Walk(WHEEL)
+    return next(verdict for piece in pieces if not isinstance(verdict := walker.feed(piece), NeedMore))
 
 
 @pytest.mark.parametrize("entries", [30, 15_000])

@@ -62,7 +62,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from corpus import real_wheels
+from local_wheels import real_wheels
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 if TYPE_CHECKING:

@@ -1,14 +1,13 @@
 """METADATA of every real wheel at hand, from a real web server, against what zipfile reads from the file."""
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
 import pytest
-from corpus import all_local_wheels, real_wheels
-from real_servers import RealServersMissing
-from real_static import serving, write_index
+from corpus import Wheel, lay_out, wheel_at
+from local_wheels import all_local_wheels, real_wheels
+from web_server import serving
 
 from fetcher import Fetcher, Index, Metadata
 
@@ -19,9 +18,16 @@ ENOUGH_FOR_A_MEAN = 500
 
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def wheels() -> dict[str, Wheel]:
     found = all_local_wheels() or real_wheels(["cryptography", "idna", "packaging", "six"])
-    return {wheel.name: wheel for wheel in found}
+    return {path.name: wheel_at(path) for path in found}
+
+
+@pytest.fixture(scope="module")
+def site(wheels: dict[str, Wheel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("site")
+    lay_out(wheels.values(), root)
+    return root
 
 
 @pytest.fixture(params=["size unknown", "size known"])
@@ -30,16 +36,12 @@ def sizes(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def index(wheels: dict[str, Path], sizes: bool, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    names = write_index(wheels.values(), tmp_path / "root", sizes=sizes)
-    try:
-        with serving(tmp_path / "root", tmp_path) as url:
-            yield f"{url}/simple", names
-    except RealServersMissing as missing:
-        pytest.skip(str(missing))
+def index(site: Path, sizes: bool) -> Iterator[str]:
+    with serving(site) as server:
+        yield f"{server.url}/{'simple' if sizes else 'html'}"
 
 
-async def read_all(url: str, names: list[str]) -> dict[str, Metadata]:
+async def read_all(url: str, names: set[str]) -> dict[str, Metadata]:
     found: dict[str, Metadata] = {}
 
     async def one(name: str) -> None:
@@ -53,17 +55,11 @@ async def read_all(url: str, names: list[str]) -> dict[str, Metadata]:
     return found
 
 
-def metadata_by_zipfile(wheel: Path) -> bytes:
-    with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/METADATA")]
-        return archive.read(names[0])
-
-
-async def test_all_metadata_in_few_requests(index: tuple[str, list[str]], wheels: dict[str, Path], sizes: bool) -> None:
-    found = await read_all(*index)
+async def test_all_metadata_in_few_requests(index: str, wheels: dict[str, Wheel], sizes: bool) -> None:
+    found = await read_all(index, {wheel.project for wheel in wheels.values()})
 
     assert found.keys() == wheels.keys()
-    assert [name for name, wheel in wheels.items() if found[name].raw != metadata_by_zipfile(wheel)] == []
+    assert [name for name, wheel in wheels.items() if found[name].raw != wheel.metadata] == []
     assert all(metadata.verified for metadata in found.values())
     mean = sum(metadata.requests for metadata in found.values()) / len(found)
     kib = sum(metadata.bytes for metadata in found.values()) / len(found) / 1024

@@ -7,11 +7,10 @@ import hashlib
 import io
 import json
 import os
-import sys
 import zipfile
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from fake_faults import (
@@ -37,13 +36,11 @@ from fake_pages import Tree
 from fake_wheels import make_wheel, metadata_of, wheel_filename
 from wire_checks import NOTHING_KNOWN, corp, find, left_in, observe, until
 
-import fetcher as fetcher_package
 from fetcher import (
     BadReply,
     BadZip,
     ContentError,
     Disconnected,
-    DiskError,
     Event,
     Fetcher,
     FetcherError,
@@ -62,9 +59,7 @@ from fetcher import (
     TimedOut,
     Truncated,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from fetcher.transport.pace import BURST
 
 pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 
@@ -140,12 +135,6 @@ async def test_the_final_name_is_not_there_before_the_last_byte(dest: Path) -> N
     assert NAME not in meanwhile
     assert all(name.startswith(f".{NAME}.") for name in meanwhile)
     assert is_there(dest, wheel)
-
-
-async def test_the_directory_is_made(tmp_path: Path) -> None:
-    async with serving() as index, corp(index) as fetcher:
-        done = await fetcher.download(await find(fetcher), str(tmp_path / "not" / "there"))
-    assert done.path.read_bytes() == WHEEL
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no modes")
@@ -587,128 +576,7 @@ async def test_a_redirect_does_not_rename(dest: Path) -> None:
     assert is_there(dest)
 
 
-# --- the disk ----------------------------------------------------------------------------------------------------
-
-
-def _is_a_file(dest: Path) -> None:
-    dest.write_bytes(b"")
-
-
-def _is_below_a_file(dest: Path) -> None:
-    dest.parent.rmdir()
-    dest.parent.write_bytes(b"")
-
-
-def _has_a_directory_of_that_name(dest: Path) -> None:
-    (dest / NAME).mkdir(parents=True)
-
-
-def _is_a_dangling_link(dest: Path) -> None:
-    dest.symlink_to(dest.parent / "nowhere" / "at" / "all")
-
-
-def _is_read_only(dest: Path) -> None:
-    if not hasattr(os, "geteuid") or os.geteuid() == 0:
-        pytest.skip("whoever runs this may write anywhere")
-    dest.mkdir()
-    dest.chmod(0o555)
-
-
-DISKS: list[Callable[[Path], None]] = [
-    _is_a_file,
-    _is_below_a_file,
-    _has_a_directory_of_that_name,
-    _is_a_dangling_link,
-    _is_read_only,
-]
-
-
-@pytest.mark.parametrize("spoil", DISKS, ids=lambda spoil: spoil.__name__.strip("_"))
-async def test_disk_error(spoil: Callable[[Path], None], tmp_path: Path) -> None:
-    dest = tmp_path / "parent" / "dest"
-    dest.parent.mkdir()
-    spoil(dest)
-    async with serving() as index, corp(index) as fetcher:
-        outcome = await observe(fetcher.download(await find(fetcher), dest), index)
-    assert isinstance(outcome.error, DiskError), repr(outcome.error)
-    assert outcome.error.exit_code == 6
-    assert str(dest) in str(outcome.error)
-    assert not [name for name in tree_of(tmp_path) if name.endswith(".part")]
-    assert outcome.requests <= 1
-
-
-async def test_disk_error_at_the_rename(dest: Path) -> None:
-    """Without a hash nothing is opened under the final name before."""
-    _has_a_directory_of_that_name(dest)
-    async with serving(knows="nothing") as index, corp(index) as fetcher:
-        outcome = await observe(fetcher.download(await find(fetcher), dest), index)
-    assert isinstance(outcome.error, DiskError), repr(outcome.error)
-    assert left_in(dest) == [NAME]
-
-
-async def test_a_directory_that_may_not_be_written_to(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for anybody who is not root."""
-    real = os.access
-
-    def denying(path: Any, mode: int, **more: Any) -> bool:
-        return Path(path) != dest and real(path, mode, **more)
-
-    monkeypatch.setattr(os, "access", denying)
-    async with serving() as index, corp(index) as fetcher:
-        outcome = await observe(fetcher.download(await find(fetcher), dest), index)
-    assert isinstance(outcome.error, DiskError), repr(outcome.error)
-    assert "Permission denied" in str(outcome.error)
-    assert outcome.requests == 0, "nothing is asked for that cannot be stored"
-
-
-async def test_a_directory_that_does_not_say_so(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a network file system, where the server decides when a file is made."""
-    real = os.open
-
-    def denying(path: Any, flags: int, *rest: Any, **more: Any) -> int:
-        if os.fspath(path).startswith(str(dest)) and flags & os.O_CREAT:
-            raise PermissionError(13, "Permission denied")
-        return real(path, flags, *rest, **more)
-
-    monkeypatch.setattr(os, "open", denying)
-    async with serving() as index, corp(index) as fetcher:
-        outcome = await observe(fetcher.download(await find(fetcher), dest), index)
-    assert isinstance(outcome.error, DiskError), repr(outcome.error)
-    assert "Permission denied" in str(outcome.error)
-    assert outcome.requests == 1
-    assert left_in(dest) == []
-
-
-async def test_a_name_too_long_for_the_disk_is_a_disk_error(dest: Path) -> None:
-    name = wheel_filename("d" * 300)
-    async with FakeIndex(wheels={name: make_wheel("d" * 300)}) as index, corp(index) as fetcher:
-        outcome = await observe(fetcher.download(await find(fetcher, "d" * 300), dest), index)
-    assert isinstance(outcome.error, DiskError), repr(outcome.error)
-    assert left_in(dest) == []
-
-
-async def test_a_name_as_long_as_the_disk_allows(dest: Path) -> None:
-    name = wheel_filename("d" * (255 - len(wheel_filename(""))))
-    async with FakeIndex(wheels={name: make_wheel(name.partition("-")[0])}) as index, corp(index) as fetcher:
-        await fetcher.download(await find(fetcher, name.partition("-")[0]), dest)
-    assert left_in(dest) == [name]
-
-
-async def test_a_full_disk_is_a_disk_error(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_descriptor: int, _data: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    async with serving() as index, corp(index) as fetcher:
-        file = await find(fetcher)
-        monkeypatch.setattr(os, "write", full)
-        outcome = await observe(fetcher.download(file, dest), index)
-        monkeypatch.undo()
-    assert isinstance(outcome.error, DiskError), repr(outcome.error)
-    assert "No space left" in str(outcome.error)
-    assert NAME not in left_in(dest)
-
-
-# --- at once, and not to the end ---------------------------------------------------------------------------------
+# --- not to the end ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("size", "parts"), [(300_000, 0), (6_000_000, 1)], ids=["small", "large"])
@@ -749,39 +617,6 @@ async def test_a_timeout_of_the_caller_leaves_nothing(dest: Path) -> None:
             async with asyncio.timeout(0.1):
                 await fetcher.download(file, dest)
     assert left_in(dest) == []
-
-
-@pytest.mark.parametrize("many", [2, 8])
-@pytest.mark.parametrize("fetchers", ["one-fetcher", "one-each"])
-async def test_the_same_file_at_once(fetchers: str, many: int, dest: Path) -> None:
-    async with serving(SlowDrip(3_000_000)) as index, corp(index) as first:
-        file = await find(first)
-        if fetchers == "one-fetcher":
-            done = await asyncio.gather(*(first.download(file, dest) for _ in range(many)))
-        else:
-            done = await asyncio.gather(*(_download_alone(index, file, dest) for _ in range(many)))
-    assert {(one.path, one.sha256) for one in done} == {(dest / NAME, SHA256)}
-    assert is_there(dest)
-
-
-async def _download_alone(index: FakeIndex, file: File, dest: Path) -> Any:
-    async with corp(index) as fetcher:
-        return await fetcher.download(file, dest)
-
-
-async def test_two_processes_at_once(tmp_path: Path, dest: Path) -> None:
-    root = Path(fetcher_package.__file__).parents[1]
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-    environ = {**kept, "HOME": str(tmp_path), "PYTHONPATH": str(root)}
-    async with serving(SlowDrip(1_500_000)) as index:
-        command = [sys.executable, "-m", "fetcher", "get", "demo", "--index", f"corp={index.url}", "--dest", str(dest)]
-        running = [
-            await asyncio.create_subprocess_exec(*command, env=environ, cwd=tmp_path, stdout=asyncio.subprocess.DEVNULL)
-            for _ in range(2)
-        ]
-        codes = [await process.wait() for process in running]
-    assert codes == [0, 0]
-    assert is_there(dest)
 
 
 # --- what METADATA has left --------------------------------------------------------------------------------------
@@ -904,14 +739,21 @@ async def test_keep_alive_opens_no_more_connections_than_run_at_once(
     assert index.connections <= concurrency
 
 
-async def test_a_limited_rate_holds_for_all_together(tmp_path: Path) -> None:
-    """The bound is one of bytes: no more than the rate allows in the time it took."""
+async def test_a_limited_rate_holds_for_all_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is the test's own: it stands still but for the pauses."""
+    now = 1000.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("fetcher.transport.session.monotonic", lambda: now)
+    monkeypatch.setattr("fetcher.transport.session.sleep", sleep)
     wheels = {wheel_filename(name): make_wheel(name, size=300_000) for name in ("one", "two")}
-    loop = asyncio.get_running_loop()
     async with FakeIndex(wheels=wheels) as index, corp(index, limit_rate=400_000) as fetcher:
         files = [await find(fetcher, name) for name in ("one", "two")]
-        began = loop.time()
+        began = now
         done = await asyncio.gather(*(fetcher.download(file, tmp_path) for file in files))
-        seconds = loop.time() - began
     total = sum(download.size for download in done)
-    assert total <= 400_000 * (seconds + 0.25) + 1
+    assert total <= 400_000 * (now - began + BURST) + 1

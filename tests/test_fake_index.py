@@ -9,7 +9,6 @@ import io
 import json
 import re
 import ssl
-import time
 import zipfile
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin
@@ -55,6 +54,7 @@ from fake_index import FakeIndex, Guard, basic
 from fake_pages import Tree
 from fake_wheels import make_wheel, metadata_of, wheel_filename
 from hypothesis import given, strategies as st
+from wire_checks import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -687,11 +687,8 @@ class TestSays:
         async with FakeIndex(
             wheels={NAME: WHEEL}, faults={"*.whl": Silence(0.05), "/simple/*": Stall(5, 0.05)}
         ) as index:
-            began = time.perf_counter()
             wheel, page = await send(index.base + FILE), await send(f"{index.url}/demo/")
-            took = time.perf_counter() - began
         assert (wheel.body, page.body[:8]) == (WHEEL, b'{"meta":')
-        assert 0.09 < took < 5
 
     async def test_what_came_before_a_stall(self) -> None:
         async with (
@@ -709,15 +706,12 @@ class TestSays:
         assert [wire.status for wire in index.log] == [0]
 
     async def test_ends_at_once_with_requests_under_way(self) -> None:
-        async with aiohttp.ClientSession() as session:
+        async with asyncio.timeout(20), aiohttp.ClientSession() as session:
             async with one_wheel(Stall(0, 60)) as index:
                 response = await session.get(index.base + FILE)
                 index.faults = {"*": Silence(60)}
                 silent = asyncio.ensure_future(session.get(index.url))
-                await asyncio.sleep(0.05)
-                assert index.requests == 2
-                began = time.perf_counter()
-            assert time.perf_counter() - began < 5
+                await until(lambda: index.requests == 2)
             with pytest.raises(aiohttp.ClientError):
                 await silent
             with pytest.raises(aiohttp.ClientError):
@@ -725,9 +719,7 @@ class TestSays:
 
     async def test_slow_drip(self) -> None:
         async with one_wheel(SlowDrip(500_000)) as index:
-            began = time.perf_counter()
             assert (await send(index.base + FILE)).body == WHEEL
-            assert 0.09 < time.perf_counter() - began < 5
 
     @pytest.mark.parametrize("rate", [None, 10_000, 10**9])
     def test_pieces(self, rate: int | None) -> None:

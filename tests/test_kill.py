@@ -10,7 +10,6 @@ import random
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from shutil import rmtree
 from typing import Any
 
 import pytest
-from real_servers import RealServersMissing
-from real_static import serving, write_index
+from corpus import lay_out, make_wheel
+from web_server import serving
 
 import fetcher as fetcher_package
 
@@ -45,16 +44,6 @@ class Site:
     vouched: bool
 
 
-def write_wheel(path: Path, megabytes: int, seed: int) -> None:
-    name = path.name.partition("-")[0]
-    noise = random.Random(seed).randbytes(MEGABYTE - 8)
-    with zipfile.ZipFile(path, "w") as archive:
-        for number in range(megabytes):
-            # No piece is like another: one that is out of place is seen.
-            archive.writestr(f"{name}/{number}.bin", number.to_bytes(8) + noise)
-        archive.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-
-
 SITES = {
     "one of 200 MB": (1, 200, True),
     "one of 200 MB without a digest": (1, 200, False),
@@ -65,18 +54,14 @@ SITES = {
 @pytest.fixture(params=SITES.values(), ids=SITES)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     count, megabytes, vouched = request.param
-    wheels = [tmp_path / f"demo{number}-1.0-py3-none-any.whl" for number in range(count)]
-    for seed, path in enumerate(wheels):
-        write_wheel(path, megabytes, seed)
-    sha256 = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in wheels}
-    write_index(wheels, tmp_path / "root", sizes=True)
-    try:
-        with serving(tmp_path / "root", tmp_path) as url:
-            urls = {name: f"{url}/files/{name}" for name in sha256}
-            targets = [f"{url}#sha256={sha256[name]}" if vouched else url for name, url in urls.items()]
-            yield Site(targets, sha256, {path.name: path.stat().st_size for path in wheels}, vouched)
-    except RealServersMissing as missing:
-        pytest.skip(str(missing))
+    # Random bytes: no piece is like another, and one that is out of place is seen.
+    wheels = [make_wheel(tmp_path / "wheels", f"demo{number}", megabytes * MEGABYTE) for number in range(count)]
+    lay_out(wheels, tmp_path / "root")
+    with serving(tmp_path / "root") as server:
+        urls = {wheel: f"{server.url}/files/{wheel.path.name}" for wheel in wheels}
+        targets = [f"{url}#sha256={wheel.sha256}" if vouched else url for wheel, url in urls.items()]
+        sha256 = {wheel.path.name: wheel.sha256 for wheel in wheels}
+        yield Site(targets, sha256, {wheel.path.name: wheel.size for wheel in wheels}, vouched)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,7 @@ from fetcher import (
     TransportError,
     Truncated,
 )
+from fetcher.transport.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -870,19 +871,37 @@ async def test_a_retry_after_longer_than_the_deadline_fails_at_once_and_says_so(
     assert outcome.requests == 1
 
 
-async def test_retry_after_cools_the_host_for_all_tasks() -> None:
+class StoppedClock:
+    """A clock that stands still until `go_on`; whoever sleeps by it sleeps so long."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.sleepers: list[float] = []
+        self._over = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleepers.append(seconds)
+        await self._over.wait()
+
+    def go_on(self) -> None:
+        self.now += max(self.sleepers)
+        self._over.set()
+
+
+async def test_retry_after_cools_the_host_for_all_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes meanwhile waits too."""
-    fault = Status(503, times=1, headers={"Retry-After": "1"})
+    clock = StoppedClock()
+    monkeypatch.setattr("fetcher.transport.transport.monotonic", lambda: clock.now)
+    monkeypatch.setattr("fetcher.client.Transport", partial(Transport, sleep=clock.sleep))
+    fault = Status(503, times=1, headers={"Retry-After": "30"})
     async with serving_three({f"*/{NAMES[0]}": fault}, **PAGES["size-known"]) as index, corp(index) as fetcher:
         files = [await find(fetcher, name) for name in ("aa", "bb", "cc")]
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        throttled = asyncio.create_task(fetcher.metadata(files[0]))
-        await until(lambda: index.select(NAMES[0]))
-        await asyncio.sleep(0.05)  # the 503 has arrived
+        tasks = [asyncio.create_task(fetcher.metadata(files[0]))]
+        await until(lambda: clock.sleepers)
         before = len(index.log)
-        others = [asyncio.create_task(fetcher.metadata(file)) for file in files[1:]]
-        await asyncio.sleep(0.3)
+        tasks += [asyncio.create_task(fetcher.metadata(file)) for file in files[1:]]
+        await until(lambda: len(clock.sleepers) == len(tasks))
         assert len(index.log) == before, "asked a host that wanted to be left alone"
-        await asyncio.gather(throttled, *others)
-    assert loop.time() - began >= 1
+        clock.go_on()
+        await asyncio.gather(*tasks)
+    assert clock.sleepers == [pytest.approx(30)] * len(tasks)

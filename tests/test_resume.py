@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
-import shutil
-import signal
-import sys
 import zipfile
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,14 +36,33 @@ from fake_faults import (
 )
 from fake_index import FakeIndex
 from fake_pages import Tree
-from fake_wheels import make_wheel, wheel_filename
+from fake_wheels import make_wheel
+from one_wheel import (
+    CUT,
+    KNOWN,
+    LOST,
+    NAME,
+    OTHER,
+    SHA256,
+    WHEEL,
+    beside,
+    command,
+    get,
+    interrupted,
+    is_there,
+    killed,
+    known,
+    part_in,
+    parts_begun,
+    put,
+    rest_of,
+    serving,
+)
 from wire_checks import Outcome, corp, find, left_in, observe, until
 
-import fetcher as fetcher_package
 from fetcher import (
     BadZip,
     Disconnected,
-    DiskError,
     Event,
     File,
     HashMismatch,
@@ -60,90 +73,21 @@ from fetcher import (
     TimedOut,
     Truncated,
 )
-from fetcher.download import partfile
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+    from pathlib import Path
 
-    from fetcher import Download
 
 pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 
-NAME = wheel_filename()
 SDIST = "demo-1.0.tar.gz"
-WHEEL = make_wheel(size=6_000_000, method=zipfile.ZIP_STORED)
-OTHER = make_wheel(size=6_000_000, method=zipfile.ZIP_STORED, seed=1)  # of the same size
-assert len(OTHER) == len(WHEEL)
-SHA256 = hashlib.sha256(WHEEL).hexdigest()
-CUT = 5_000_000
-# What came last before a failure, and is asked for again: a batch that was not written, or what nobody had read.
-LOST = 3 << 20
-
-# What tells in the end that the bytes are right: the index, or nobody but the server.
-KNOWN: dict[str, dict[str, Any]] = {
-    "size-and-hash": {"page_format": "json"},
-    "hash": {"page_format": "html"},
-    "size": {"page_format": "json", "hashes": "none"},
-    "nothing": {"page_format": "html", "hashes": "none"},
-}
-known = pytest.mark.parametrize("knows", KNOWN)
 by_hash_or_etag = pytest.mark.parametrize("knows", ["size-and-hash", "nothing"])
-
-
-def serving(*faults: Fault, knows: str = "size-and-hash", wheel: bytes = WHEEL, **more: Any) -> FakeIndex:
-    return FakeIndex(wheels={NAME: wheel}, faults={"*.whl": faults}, **{**KNOWN[knows], **more})
 
 
 @pytest.fixture
 def dest(tmp_path: Path) -> Path:
     return tmp_path / "dest"
-
-
-async def get(index: FakeIndex, dest: Path, **options: Any) -> Outcome[Download]:
-    """One run."""
-    async with corp(index, **options) as fetcher:
-        return await observe(fetcher.download(await find(fetcher, ending=""), dest), index)
-
-
-async def interrupted(index: FakeIndex, dest: Path, *faults: Fault) -> Path:
-    """A run that ends after `CUT` bytes; the part that it leaves."""
-    before, index.faults = index.faults, {"/files/*": (*faults, Cut(CUT))}
-    outcome = await get(index, dest, retries=0)
-    index.faults = before
-    assert isinstance(outcome.error, Truncated | Disconnected), repr(outcome.error)
-    part = part_in(dest)
-    assert CUT - LOST <= part.stat().st_size <= CUT
-    return part
-
-
-def put(dest: Path, content: bytes) -> None:
-    """What an earlier run has left under the file's name."""
-    dest.mkdir(exist_ok=True)
-    (dest / NAME).write_bytes(content)
-
-
-def part_in(dest: Path) -> Path:
-    (part,) = parts_begun(dest)
-    return part
-
-
-def parts_begun(dest: Path) -> list[Path]:
-    """Those with something in them."""
-    return [path for path in dest.glob(".*.part") if path.stat().st_size]
-
-
-def beside(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
-
-
-def rest_of(part: Path) -> str:
-    return f"bytes={part.stat().st_size}-{len(WHEEL) - 1}"
-
-
-def is_there(dest: Path, content: bytes = WHEEL) -> bool:
-    """The file and nothing beside it."""
-    return left_in(dest) == [NAME] and (dest / NAME).read_bytes() == content
 
 
 # --- the next run ------------------------------------------------------------------------------------------------
@@ -359,26 +303,6 @@ async def test_a_damaged_part_costs_one_restart(at: int, knows: str, dest: Path)
     assert is_there(dest)
 
 
-async def test_two_parts_leave_nothing_either(dest: Path) -> None:
-    """Two runs at once, and both were killed."""
-    async with serving(Stall(CUT, 20)) as index:
-        running = [await command(index, dest) for _ in range(2)]
-        await until(lambda: len(parts_begun(dest)) == 2 or any(one.returncode is not None for one in running))
-        await asyncio.gather(*(killed(one) for one in running))
-        index.faults = {}
-        outcome = await get(index, dest)
-    assert outcome.requests == 1
-    assert is_there(dest)
-
-
-async def test_many_runs_at_once_leave_nothing_that_is_not_found_again(dest: Path) -> None:
-    async with serving(Cut(CUT)) as index:
-        await asyncio.gather(*(get(index, dest, retries=0) for _ in range(8)))
-        index.faults = {}
-        await get(index, dest)
-    assert is_there(dest)
-
-
 @pytest.mark.parametrize("renamed", [False, True])
 async def test_what_is_left_is_cleared_away_even_if_the_file_is_there(renamed: bool, dest: Path) -> None:
     """Another run brought it meanwhile; or this one was killed between the rename and its end."""
@@ -390,20 +314,6 @@ async def test_what_is_left_is_cleared_away_even_if_the_file_is_there(renamed: b
         outcome = await get(index, dest)
     assert outcome.requests == 0
     assert is_there(dest)
-
-
-async def test_a_file_that_is_there_on_a_read_only_volume(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There, even the removal of what is not there is an error."""
-
-    def refusing(*_: object, **__: object) -> None:
-        raise OSError(30, "Read-only file system")
-
-    put(dest, WHEEL)
-    async with serving() as index:
-        monkeypatch.setattr(os, "unlink", refusing)
-        outcome = await get(index, dest)
-    assert outcome.error is None
-    assert outcome.requests == 0
 
 
 # --- what the server answers to it -------------------------------------------------------------------------------
@@ -515,6 +425,32 @@ async def test_ranges_are_not_asked_for_again_once_they_were_wrong(dest: Path) -
 
 
 # --- the file is another by now ----------------------------------------------------------------------------------
+
+
+# What can tell that a file has changed where its size has not.
+TELLS: dict[str, tuple[str, tuple[Fault, ...]]] = {
+    "digest": ("size-and-hash", ()),
+    "etag": ("size", ()),
+    "nothing": ("size", (Etag("absent"),)),
+}
+
+
+@pytest.mark.parametrize("left", ["all", "a-part"])
+@pytest.mark.parametrize("tells", TELLS)
+async def test_a_file_that_changes_between_two_runs_and_keeps_its_size(tells: str, left: str, dest: Path) -> None:
+    knows, faults = TELLS[tells]
+    async with serving(*faults, knows=knows) as index:
+        if left == "a-part":
+            index.faults = {"*.whl": (*faults, Cut(CUT))}
+        await get(index, dest, retries=0)
+        rests = [rest_of(part) for part in parts_begun(dest)]
+        index.wheels, index.faults = {NAME: OTHER}, {"*.whl": faults}
+        outcome = await get(index, dest)
+    # Only the server can tell by its ETag; by another digest the part is known to be of no use before.
+    assert outcome.ranges == (rests if (tells, left) == ("etag", "a-part") else [None])
+    assert outcome.statuses == [200]
+    assert outcome.done.resumed_from is None
+    assert is_there(dest, OTHER)
 
 
 async def test_a_part_of_another_build_is_found_out_by_the_digest(dest: Path) -> None:
@@ -814,35 +750,16 @@ async def test_a_stall_keeps_the_part(dest: Path) -> None:
     assert is_there(dest)
 
 
-async def command(index: FakeIndex, dest: Path, *options: str, before: Sequence[str] = ()) -> Process:
-    """`fetcher get demo --json` in a process of its own, without the user's settings."""
-    root = Path(fetcher_package.__file__).parents[1]
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-    return await asyncio.create_subprocess_exec(
-        *(*before, sys.executable, "-m", "fetcher", "get", "demo", "--index", f"corp={index.url}"),
-        *("--dest", str(dest), "--json", *options),
-        env={**kept, "HOME": str(dest.parent), "PYTHONPATH": str(root)},
-        cwd=dest.parent,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
-async def killed(process: Process) -> None:
-    process.kill()
-    assert await process.wait() == -signal.SIGKILL
-
-
 @by_hash_or_etag
 async def test_sigkill_keeps_the_part(knows: str, dest: Path) -> None:
     async with serving(Stall(CUT, 20), knows=knows) as index:
-        process = await command(index, dest)
+        process = await command(index.url, dest)
         await until(lambda: parts_begun(dest) or process.returncode is not None)
         await killed(process)
         index.faults = {}
         part = part_in(dest)
         held, rest = part.stat().st_size, rest_of(part)
-        again = await command(index, dest)
+        again = await command(index.url, dest)
         stdout, _ = await again.communicate()
     assert again.returncode == 0
     done = json.loads(stdout)
@@ -853,72 +770,11 @@ async def test_sigkill_keeps_the_part(knows: str, dest: Path) -> None:
 
 async def test_resumed_from_is_null_where_nothing_was_resumed(dest: Path) -> None:
     async with serving() as index:
-        stdout, _ = await (await command(index, dest)).communicate()
+        stdout, _ = await (await command(index.url, dest)).communicate()
     assert json.loads(stdout)["resumed_from"] is None
 
 
-@pytest.mark.skipif(os.name == "nt", reason="there is no ulimit")
-async def test_a_file_too_large_for_the_disk(dest: Path) -> None:
-    """A typed error, exit code 6, and what fitted is gone on from."""
-    limit = ["sh", "-c", 'ulimit -f 8192; exec "$@"', "sh"]  # 4 MiB, in blocks of 512 bytes
-    async with serving() as index:
-        process = await command(index, dest, before=limit)
-        stdout, stderr = await process.communicate()
-        part = part_in(dest)
-        held, rest = part.stat().st_size, rest_of(part)
-        outcome = await get(index, dest)
-    assert process.returncode == 6, stderr
-    assert json.loads(stdout)["error"] == "DiskError"
-    assert len(stderr.splitlines()) == 1
-    assert held == 4 << 20
-    assert outcome.ranges == [rest]
-    assert is_there(dest)
-
-
-async def test_a_full_disk_keeps_the_part(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, written = os.write, 0
-
-    def filling(descriptor: int, data: Any) -> int:
-        nonlocal written
-        if len(data) > 10_000 and written >= 4_000_000:
-            raise OSError(28, "No space left on device")
-        written += len(data)
-        return real(descriptor, data)
-
-    async with serving() as index:
-        with monkeypatch.context() as patched:
-            patched.setattr(os, "write", filling)
-            full = await get(index, dest)
-        rest = rest_of(part_in(dest))
-        outcome = await get(index, dest)
-    assert isinstance(full.error, DiskError), repr(full.error)
-    assert "No space left" in str(full.error)
-    assert outcome.ranges == [rest]
-    assert is_there(dest)
-
-
-@pytest.mark.parametrize(
-    ("held", "free", "fits"), [(False, 5_900_000, False), (True, 2_500_000, False), (True, 3_000_000, True)]
-)
-async def test_room_for_what_is_missing(
-    held: bool, free: int, fits: bool, dest: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is known before anything is asked for; a part that is there takes no room any more."""
-    async with serving() as index:
-        if held:
-            (await interrupted(index, dest)).write_bytes(WHEEL[:3_100_000])
-        with monkeypatch.context() as patched:
-            patched.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
-            outcome = await get(index, dest)
-        assert outcome.requests == fits
-        assert fits or isinstance(outcome.error, DiskError), repr(outcome.error)
-        outcome = await get(index, dest)
-    assert outcome.requests == (not fits)
-    assert held is False or fits or outcome.done.resumed_from == 3_100_000
-    assert is_there(dest)
-
-
-# --- links, and others at work -----------------------------------------------------------------------------------
+# --- links -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("which", ["part", "origin"])
@@ -951,71 +807,3 @@ async def test_a_part_is_not_read_through_a_link(tmp_path: Path, dest: Path) -> 
     assert outcome.ranges == [None]
     assert outside.exists()
     assert not (dest / NAME).is_symlink()
-
-
-async def test_a_part_that_is_being_written_is_left_to_its_writer(dest: Path) -> None:
-    async with serving(Only(Stall(CUT, 20), times=1)) as index, corp(index) as first:
-        running = asyncio.create_task(first.download(await find(first), dest))
-        await until(lambda: parts_begun(dest) or running.done())
-        meanwhile = await get(index, dest)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    assert meanwhile.ranges == [None]
-    assert meanwhile.done.resumed_from is None
-    assert (dest / NAME).read_bytes() == WHEEL
-
-
-async def test_a_name_that_somebody_took_meanwhile_is_theirs(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part that is made and not yet locked may be found by another run, removed, and made anew."""
-    theirs: list[Path] = []
-    real = partfile.lock
-
-    def too_late(descriptor: int) -> bool:
-        if theirs:
-            return real(descriptor)
-        theirs.extend(dest.glob(".*.part"))
-        theirs[0].unlink()
-        theirs[0].write_bytes(b"theirs")
-        return False
-
-    monkeypatch.setattr(partfile, "lock", too_late)
-    async with serving() as index:
-        outcome = await get(index, dest)
-    assert outcome.error is None
-    assert theirs[0].read_bytes() == b"theirs"
-    assert (dest / NAME).read_bytes() == WHEEL
-
-
-async def test_one_part_is_taken_up_by_one_of_many(dest: Path) -> None:
-    async with serving() as index:
-        rest = rest_of(await interrupted(index, dest))
-        outcomes = await asyncio.gather(*(get(index, dest) for _ in range(8)))
-        asked = [wire.range for wire in index.select("*.whl")[1:]]
-    assert {outcome.done.sha256 for outcome in outcomes} == {SHA256}
-    assert asked.count(rest) <= 1
-    assert set(asked) <= {rest, None}
-    assert is_there(dest)
-
-
-@pytest.mark.parametrize("fetchers", ["one-fetcher", "one-each"])
-async def test_fifty_tasks_at_once(fetchers: str, dest: Path) -> None:
-    wheel = make_wheel(size=3_500_000, method=zipfile.ZIP_STORED)
-    async with serving(wheel=wheel) as index:
-        if fetchers == "one-each":
-            done = [outcome.done for outcome in await asyncio.gather(*(get(index, dest) for _ in range(50)))]
-        else:
-            async with corp(index) as fetcher:
-                file = await find(fetcher)
-                done = await asyncio.gather(*(fetcher.download(file, dest) for _ in range(50)))
-    assert {one.sha256 for one in done} == {hashlib.sha256(wheel).hexdigest()}
-    assert is_there(dest, wheel)
-
-
-async def test_two_processes_go_on_from_one_part(dest: Path) -> None:
-    async with serving(SlowDrip(20_000_000)) as index:
-        await interrupted(index, dest)
-        processes = [await command(index, dest) for _ in range(2)]
-        results = [await process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert {json.loads(stdout)["sha256"] for stdout, _ in results} == {SHA256}
-    assert is_there(dest)

@@ -93,9 +93,10 @@ async def _silence(servers: Sequence[FakeIndex]) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something on the other side of the wire, which has no event to wait for."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.002)
+    """Wait for something on the other side of the wire, which has no event to wait for; not for ever."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
 
 
 def corp(index: FakeIndex, *, environ: dict[str, str] | None = None, index_options: Any = None, **more: Any) -> Fetcher:

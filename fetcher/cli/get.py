@@ -21,7 +21,7 @@ __all__ = ["command"]
 @click.option(
     "-d",
     "--dest",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default=Path(),
     metavar="DIR",
     help="Where files go; created if need be.  [default: .]",

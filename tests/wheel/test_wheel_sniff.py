@@ -2,7 +2,6 @@ import gzip
 import io
 import json
 import tarfile
-import time
 from random import Random
 from typing import get_args
 
@@ -134,7 +133,7 @@ def test_what_is_in_a_gzip() -> None:
     assert len(gunzip(gzip.compress(Random(1).randbytes(2000))[:1024], 1 << 20)) > 900
 
 
-@pytest.mark.parametrize("head", [b"", b"\x1f\x8b", b"\x1f\x8bnonsense", gzip.compress(b"x")[:10], b"<html>"])
+@pytest.mark.parametrize("head", [b"", b"\x1f\x8b", b"\x1f\x8bnonsense", gzip.compress(b"x", mtime=0)[:10], b"<html>"])
 def test_what_is_in_no_gzip(head: bytes) -> None:
     assert gunzip(head, 1000) == b""
 
@@ -293,14 +292,13 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("part", HOSTILE)
-def test_time_grows_with_the_body_only(part: bytes) -> None:
+def test_a_body_that_never_gets_on(part: bytes) -> None:
+    """Its time is taken in benchmarks/micro.py; quadratic work would take minutes."""
     body = b"<html>" + part * (300_000 // len(part))
-    begin = time.perf_counter()
-    sniff(body)
-    html_title(body)
-    looks_like_login(body)
-    describe(body, "xml")
-    assert time.perf_counter() - begin < 2.0  # quadratic work would take minutes
+    assert sniff(body) == "html"
+    assert html_title(body) == ""
+    assert not looks_like_login(body)
+    assert describe(body, "xml") == ""
 
 
 @settings(deadline=None)
