@@ -17,6 +17,7 @@ from fetcher.auth.middleware import Authenticator, Hop
 from fetcher.content import login_page, sniff_head
 from fetcher.download.download import Download, download
 from fetcher.download.events import OnEvent
+from fetcher.download.volumes import Volumes
 from fetcher.errors import BadPage, ConfigError, NotFound
 from fetcher.explain import Explanation, explain
 from fetcher.flights import Flights
@@ -92,6 +93,7 @@ class Fetcher:
         self._shelf = Shelf()
         # METADATA that was given out before anything vouched for it: URL of the wheel -> SHA-256.
         self._unverified: dict[str, str] = {}
+        self._volumes = Volumes()
         self._downloads: Flights[Download] = Flights()
         self._open = AsyncExitStack()
 
@@ -172,6 +174,7 @@ class Fetcher:
                 self._transport,
                 file,
                 directory,
+                self._volumes,
                 kept=kept,
                 metadata_sha256=self._unverified.get(file.url),
                 fsync=fsync,

@@ -16,6 +16,7 @@ from fake_faults import Fault, IgnoreRanges, NoContentLength
 from fake_index import FakeIndex
 from fake_wheels import make_wheel, metadata_of, wheel_filename
 from one_wheel import (
+    KNOWN,
     NAME,
     OTHER,
     WHEEL,
@@ -33,7 +34,7 @@ from one_wheel import (
 from volumes import Volume, volume
 from wire_checks import corp, find, left_in, observe
 
-from fetcher import DiskError
+from fetcher import DiskError, Event, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,39 +101,54 @@ async def test_that_there_is_no_room_is_known_before_a_byte_is_asked_for(knows: 
     assert is_there(dest)
 
 
-@pytest.mark.parametrize(
-    ("knows", "framing", "keeps"),
-    [
-        ("hash", (), True),
-        ("nothing", (), True),
-        # The size of the whole is not known: nobody could tell later what the rest is.
-        ("hash", (NoContentLength(),), False),
-        ("nothing", (NoContentLength(),), False),
-    ],
-    ids=["by-hash", "by-etag", "chunked", "chunked-by-etag"],
-)
-async def test_no_room_in_the_middle(knows: str, framing: tuple[Fault, ...], keeps: bool, small: Volume) -> None:
-    """A part is kept if it can be gone on from, and nothing if not: a full volume is not left fuller than it was."""
+@pytest.mark.parametrize("knows", ["hash", "nothing"])
+async def test_the_server_tells_the_size_before_the_body(knows: str, small: Volume) -> None:
+    fill(small, leaving=1 << 20)
+    async with serving(knows=knows) as index:
+        outcome = await get(index, small.path / "dest")
+    assert isinstance(outcome.error, DiskError)
+    assert outcome.body_bytes < len(WHEEL) / 2, "what was on its way"
+    assert left_in(small.path / "dest") == []
+
+
+@pytest.mark.parametrize("knows", ["hash", "nothing"])
+async def test_no_room_in_the_middle(knows: str, small: Volume) -> None:
+    """Where nobody tells the size, nothing can be gone on from: a full volume is not left fuller than it was."""
     filler, dest = fill(small), small.path / "dest"
-    async with serving(*framing, knows=knows) as index:
+    async with serving(NoContentLength(), knows=knows) as index:
         assert "No space left" in await failed(index, dest)
-        parts = parts_begun(dest)
-        rest = rest_of(parts[0]) if parts else None
-        assert len(parts) == keeps
-        assert keeps or left_in(dest) == []
+        assert left_in(dest) == []
         filler.unlink()
+        await succeeded(index, dest)
+    assert is_there(dest)
+
+
+@pytest.mark.parametrize("knows", KNOWN)
+async def test_somebody_else_fills_the_volume_meanwhile(knows: str, small: Volume) -> None:
+    dest, filler = small.path / "dest", (small.path / "filler").open("wb")
+
+    def fill_up(event: Event) -> None:
+        if isinstance(event, Progress) and event.received > len(WHEEL) / 3:
+            os.posix_fallocate(filler.fileno(), 0, 6 << 20)  # of ten, so that the rest of the wheel finds no room
+
+    async with serving(knows=knows) as index:
+        with filler:
+            async with corp(index) as fetcher:
+                file = await find(fetcher, ending="")
+                full = await observe(fetcher.download(file, dest, on_event=fill_up), index)
+        assert isinstance(full.error, DiskError), repr(full.error)
+        held = sum(part.stat().st_size for part in parts_begun(dest))
+        (small.path / "filler").unlink()
         done = await succeeded(index, dest)
-        assert index.select("*.whl")[-1].range == rest
-    assert (done["resumed_from"] is not None) is keeps
+    assert (done["resumed_from"] or 0, done["bytes"]) == (held, len(WHEEL) - held)
     assert is_there(dest)
 
 
 async def test_a_part_needs_room_for_what_is_missing_only(small: Volume) -> None:
-    filler, dest = fill(small), small.path / "dest"
+    dest = small.path / "dest"
     async with serving(knows="hash") as index:
-        await failed(index, dest)
-        held = part_in(dest).stat().st_size
-        os.truncate(filler, filler.stat().st_size - (1 << 20))
+        held = (await interrupted(index, dest)).stat().st_size
+        fill(small, leaving=len(WHEEL) - held + (64 << 10))
         assert shutil.disk_usage(dest).free < len(WHEEL)
         done = await succeeded(index, dest)
     assert (done["resumed_from"], done["bytes"]) == (held, len(WHEEL) - held)
@@ -230,6 +246,53 @@ async def test_room_for_what_is_missing(
     assert outcome.requests == (not fits)
     assert held is False or fits or outcome.done.resumed_from == 3_100_000
     assert is_there(dest)
+
+
+# --- many files, one volume ---------------------------------------------------------------------------------------
+
+NAMES = [f"p{number}" for number in range(20)]
+EACH = 3_000_000  # one fits, not two
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("framing", [(), (NoContentLength(),)], ids=["content-length", "chunked"])
+async def test_a_full_volume_gets_no_new_work(framing: tuple[Fault, ...], concurrency: int, small: Volume) -> None:
+    dest = small.path / "dest"
+    fill(small)
+    async with FakeIndex(wheels=_wheels(), page_format="html", faults={"*.whl": framing}) as index:
+        await (await command(index.url, dest, *NAMES, "--concurrency", str(concurrency))).communicate()
+        arrived = len(list(dest.glob("p*")))
+        assert len(index.select("*.whl")) <= arrived + 2 * concurrency
+    assert [path.name for path in dest.glob(".*") if not path.stat().st_size] == []
+
+
+async def test_room_is_given_out_once(small: Volume) -> None:
+    """Each fits alone; together they do not."""
+    dest = small.path / "dest"
+    fill(small)
+    async with FakeIndex(wheels=_wheels()) as index:
+        process = await command(index.url, dest, *NAMES)
+        await process.communicate()
+        assert process.returncode == 1
+        assert len(index.select("*.whl")) == len(list(dest.glob("p*"))) == 1
+
+
+async def test_work_goes_on_when_there_is_room_again(small: Volume) -> None:
+    dest, filler = small.path / "dest", fill(small, leaving=1 << 20)
+    async with serving(NoContentLength(), knows="nothing") as index, corp(index) as fetcher:
+        file = await find(fetcher, ending="")
+        full = await observe(fetcher.download(file, dest), index)
+        still = await observe(fetcher.download(file, dest), index)
+        filler.unlink()
+        await fetcher.download(file, dest)
+    assert isinstance(full.error, DiskError)
+    assert isinstance(still.error, DiskError)
+    assert (full.requests, still.requests) == (1, 0)
+    assert is_there(dest)
+
+
+def _wheels() -> dict[str, bytes]:
+    return {wheel_filename(name): make_wheel(name, size=EACH) for name in NAMES}
 
 
 # --- a limit of the user's own -----------------------------------------------------------------------------------
@@ -493,3 +556,29 @@ async def test_a_name_as_long_as_the_disk_allows(size: int, dest: Path) -> None:
     async with FakeIndex(wheels={name: wheel}) as index, corp(index) as fetcher:
         await fetcher.download(await find(fetcher, project), dest)
     assert left_in(dest) == [name]
+
+
+@known
+async def test_a_directory_with_the_files_name_is_seen_before_anything_is_asked(knows: str, dest: Path) -> None:
+    (dest / NAME).mkdir(parents=True)
+    async with serving(knows=knows) as index:
+        outcome = await get(index, dest)
+    assert isinstance(outcome.error, DiskError)
+    assert outcome.requests == 0
+
+
+async def test_a_read_only_volume_is_called_so(small: Volume) -> None:
+    (small.path / "dest").mkdir()
+    small.make_read_only()
+    async with serving() as index:
+        outcome = await get(index, small.path / "dest")
+    assert "Read-only" in str(outcome.error)
+    assert outcome.requests == 0
+
+
+async def test_a_part_without_room_beside_it(tmp_path: Path) -> None:
+    with volume(tmp_path / "volume", "size=10m,nr_inodes=3") as mounted:
+        async with serving() as index:
+            full = await get(index, mounted.path / "dest")
+        assert isinstance(full.error, DiskError)
+        assert left_in(mounted.path / "dest") == []

@@ -25,6 +25,7 @@ from fetcher.download.events import OnEvent, Progress
 from fetcher.download.partfile import PartFile
 from fetcher.download.resume import Origin, usable
 from fetcher.download.transfer import Transfer
+from fetcher.download.volumes import Volumes
 from fetcher.errors import ConfigError, ContentError, DiskError, MetadataMismatch
 from fetcher.index.files import File, is_safe_name
 from fetcher.index.urls import redact
@@ -77,6 +78,7 @@ async def download(
     transport: Transport,
     file: File,
     directory: Path,
+    volumes: Volumes,
     *,
     kept: Spool | None = None,
     metadata_sha256: str | None = None,
@@ -94,7 +96,7 @@ async def download(
         raise ConfigError(f"{file.filename!r} is not a safe file name")
     began = time.monotonic()
     final = directory / file.filename
-    async with PartFile(final) as part:
+    async with PartFile(final, volumes) as part:
         job = _Job(transport, file, part, metadata_sha256, on_event)
         digest = await _look(job, trust=Digest(file.hashes).expected is not None)
         if digest is None:

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import secrets
-import shutil
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,10 +28,11 @@ from fetcher.digest import Digest
 from fetcher.disk import on_disk
 from fetcher.download.lock import lock
 from fetcher.download.resume import Origin, dump_origin, held_of, parse_origin
+from fetcher.download.volumes import Claim, Volumes
 from fetcher.errors import DiskError
 from fetcher.segments import Segment, merge
 
-__all__ = ["PartFile"]
+__all__ = ["SMALL", "PartFile"]
 
 # A file up to this size is digested at once, and written and renamed in one step.
 SMALL = 64 * 1024
@@ -70,8 +71,10 @@ class PartFile:
     after `settle`.  `size` counts the bytes that are here, written or not; `origin` is what they are a part of.
     """
 
-    def __init__(self, final: Path) -> None:
+    def __init__(self, final: Path, volumes: Volumes) -> None:
         self.final = final
+        self._volumes = volumes
+        self._claim: Claim | None = None
         self.digest = Digest({})
         self.origin: Origin | None = None
         self.size = 0
@@ -102,6 +105,8 @@ class PartFile:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._claim is not None:
+            self._volumes.release(self._claim)
         if self._descriptor >= 0 or error is not None:
             with CancelScope(shield=True):
                 await on_disk(self._leave)
@@ -124,6 +129,10 @@ class PartFile:
         self.size = sum(len(segment) for segment in self._written)
         await self._digest_the_rest()
         return size
+
+    async def make_room(self, total: int) -> None:
+        """Now that the size of the whole is known: there must be room for what is missing of it."""
+        await self._run(self._make_room, total)
 
     async def clear(self) -> None:
         """Remove what earlier runs left of a file that is in its place; a read-only volume keeps it."""
@@ -200,32 +209,43 @@ class PartFile:
     def _in_turn(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         with self._turn:
             if self._closed:  # it was cancelled before its thread had begun
-                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            return work(*arguments)
+                raise _error(errno.EBADF)
+            try:
+                return work(*arguments)
+            except OSError as error:
+                size = os.fstat(self._descriptor).st_size if self._descriptor >= 0 else 0
+                self._volumes.failed(self._directory, size, error)
+                raise
 
     @property
     def _prefix(self) -> int:
         """Where the first gap is."""
         return self._written[0].stop if self._written and self._written[0].start == 0 else 0
 
+    @property
+    def _written_size(self) -> int:
+        return sum(len(segment) for segment in self._written)
+
     # In a thread, in turn.
 
     def _look(self, usable: Choose, total: int | None, trust: bool) -> int | None:
-        if trust:
-            with suppress(FileNotFoundError):
-                size = os.stat(self.final).st_size
-                if total in (None, size):
-                    return size
-        if not os.access(self._directory, os.W_OK):
-            os.makedirs(self._directory, exist_ok=True)
-            if not os.access(self._directory, os.W_OK):
-                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        with suppress(FileNotFoundError):
+            there = os.stat(self.final)
+            if stat.S_ISDIR(there.st_mode):
+                raise _error(errno.EISDIR)
+            if trust and total in (None, there.st_size):
+                return there.st_size
+        _check_writable(self._directory)
         for path in self._slots:
             self._take(path, _of_no_use if self._written else usable)
-        held = sum(len(segment) for segment in self._written)
-        if total is not None and total - held > shutil.disk_usage(self._directory).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._make_room(total or (self.origin.total if self.origin is not None else None))
         return None
+
+    def _make_room(self, total: int | None) -> None:
+        if self._claim is not None:
+            self._volumes.release(self._claim)
+        missing = None if total is None else max(0, total - self._written_size)
+        self._claim = self._volumes.claim(self._directory, missing)
 
     def _clear(self) -> None:
         for path in self._slots:
@@ -302,6 +322,8 @@ class PartFile:
             while view:
                 view = view[os.write(self._descriptor, view) :]
         self._written = merge((*self._written, Segment(strand.start, strand.start + strand.size)))
+        if self._claim is not None:
+            self._claim.left = max(0, self._claim.left - strand.size)
 
     def _digest(self, most: int) -> None:
         """Digest what was written behind a gap that is closed now."""
@@ -309,17 +331,16 @@ class PartFile:
         while self.digest.size < stop:
             piece = self._read(self.digest.size, min(stop, self.digest.size + AT_ONCE))
             if not piece:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))  # somebody else has cut it
+                raise _error(errno.EIO)  # somebody else has cut it
             self.digest.update(piece)
 
     def _describe(self) -> None:
         """Write down what this is a part of, if it will take more than this to bring it."""
+        self._forget()
         if self.origin is not None and self.origin.can_be_resumed and self.size < (self.origin.total or 0):
             text = dump_origin(self.origin)
-            self._described = len(text)
             _write_beside(_beside(self._path), text, _NEW)
-        else:
-            self._forget()
+            self._described = len(text)
 
     def _map(self) -> None:
         """Write down where the gaps are, in one piece and over what was there: a kill leaves the old or the new."""
@@ -374,6 +395,7 @@ class PartFile:
             if kept:
                 with suppress(OSError):  # it is asked for again
                     self._write(list(self._strands.values()))
+            kept = kept and self._written_size > 0
             if kept or os.name == "nt":  # where an open file cannot be removed
                 self._close()
             if not kept:
@@ -384,6 +406,19 @@ class PartFile:
 
 def _of_no_use(held: tuple[Segment, ...], origin: Origin | None) -> tuple[Segment, ...]:
     return ()
+
+
+def _check_writable(directory: str) -> None:
+    """Make the directory if need be.  Raises OSError if nothing can be written there."""
+    if not os.access(directory, os.W_OK):
+        os.makedirs(directory, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            read_only = hasattr(os, "statvfs") and os.statvfs(directory).f_flag & os.ST_RDONLY
+            raise _error(errno.EROFS if read_only else errno.EACCES)
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
 
 
 def _unlink(path: str) -> None:
@@ -413,6 +448,10 @@ def _write_beside(path: str, text: bytes, flags: int) -> None:
     descriptor = os.open(path, flags, 0o666)
     try:
         os.write(descriptor, text)
+    except OSError:
+        if flags & os.O_EXCL:
+            _unlink(path)
+        raise
     finally:
         os.close(descriptor)
 

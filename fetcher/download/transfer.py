@@ -15,7 +15,7 @@ from fetcher.content import not_a_wheel, not_an_sdist, read_head
 from fetcher.digest import Digest
 from fetcher.download.events import OnEvent, Progress, Retry
 from fetcher.download.lanes import END, Growth, Lane, Lanes
-from fetcher.download.partfile import PartFile
+from fetcher.download.partfile import SMALL, PartFile
 from fetcher.download.resume import (
     Append,
     Complete,
@@ -236,6 +236,8 @@ class Transfer:
         head = await self._checked_head(answer)
         part.begin(Digest(file.hashes), origin_of(file, answer.reply))
         expected = file.size if file.size is not None else answer.reply.body_size
+        if file.size is None and expected is not None and expected > SMALL:
+            await part.make_room(expected)
         self._lanes.begin_anew(lane, expected)
         self._url, self._total = answer.reply.url, answer.reply.body_size or file.size
         self.joined, self.resumed_from = False, None
