@@ -71,6 +71,9 @@ __all__ = [
     "Unauthorized",
 ]
 
+# Of what a server said, in characters: what it sends where HTTP should be may be megabytes.
+MOST_QUOTED = 200
+
 
 @dataclass(eq=False)
 class FetcherError(Exception):
@@ -121,6 +124,12 @@ def _credentials_hint(index: str) -> str:
 def environment_name(index: str) -> str:
     """Return an index name as it stands in an environment variable: upper case, other than A-Z0-9 an underscore."""
     return "".join(char if char.isascii() and char.isalnum() else "_" for char in index).upper()
+
+
+def _in_short(text: str) -> str:
+    """Return what a server said in one line that a terminal can show."""
+    line = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return line if len(line) <= MOST_QUOTED else f"{line[:MOST_QUOTED]}…"
 
 
 def _sent(source: str | None) -> str:
@@ -288,7 +297,7 @@ class BadReply(TransportError):
     """An answer that HTTP does not allow, or that contradicts an earlier one."""
 
     def __str__(self) -> str:
-        return f"{self.url} answered with something HTTP does not allow here: {self.reason}"
+        return f"{self.url} answered with something HTTP does not allow here: {_in_short(self.reason)}"
 
 
 @dataclass(eq=False)

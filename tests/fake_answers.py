@@ -21,6 +21,7 @@ from fake_faults import (
     HangUp,
     Has,
     HeadLies,
+    IgnoreIfRange,
     IgnoreRanges,
     Instead,
     LoginPage,
@@ -89,6 +90,7 @@ class Resource:
     etag: str | None
     accept_ranges: bool = True
     ranges: Literal["honoured", "ignored", "suffix_as_prefix"] = "honoured"
+    if_range: bool = True
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ def _range_heard(ask: Ask, resource: Resource) -> str | None:
     wanted = ask.headers.get("Range")
     validator = ask.headers.get("If-Range", resource.etag)
     # A weak validator never matches in If-Range (RFC 9110 §13.1.5).
-    outdated = "If-Range" in ask.headers and (validator != resource.etag or (validator or "").startswith("W/"))
+    met = validator == resource.etag and not (validator or "").startswith("W/")
+    outdated = resource.if_range and "If-Range" in ask.headers and not met
     if ask.method != "GET" or outdated or wanted is None or resource.ranges == "ignored":
         return None
     return wanted.replace("=-", "=0-") if resource.ranges == "suffix_as_prefix" else wanted
@@ -244,6 +247,8 @@ def alter(fault: Has, resource: Resource, nth: int) -> Resource:
             return replace(resource, etag=f"W/{resource.etag}")
         case Etag():
             return replace(resource, etag=None)
+        case IgnoreIfRange():
+            return replace(resource, if_range=False)
         case ContentType():
             return replace(resource, content_type=fault.value)
         case _:

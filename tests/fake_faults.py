@@ -210,6 +210,11 @@ class Etag:
 
 
 @dataclass(frozen=True)
+class IgnoreIfRange:
+    """206 to any range, whatever If-Range says of the file's version: home-made range code, caches that hold parts."""
+
+
+@dataclass(frozen=True)
 class ContentType:
     """This Content-Type, or none: Nexus' pages (uv 1754)."""
 
@@ -217,7 +222,8 @@ class ContentType:
 
 
 Has: TypeAlias = (
-    IgnoreRanges | SuffixAsPrefix | FirstWholeThenRanges | ChangedFile | TruncatedFile | Etag | ContentType
+    IgnoreRanges | SuffixAsPrefix | FirstWholeThenRanges | ChangedFile | TruncatedFile | Etag | IgnoreIfRange
+    | ContentType
 )  # fmt: skip
 
 # --- Says --------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from fake_faults import (
     Gzip,
     HangUp,
     HeadLies,
+    IgnoreIfRange,
     IgnoreRanges,
     LoginPage,
     LongBody,
@@ -582,6 +583,11 @@ class TestHas:
         assert weak.startswith('W/"')
         assert (again.status, never.status, absent.status) == (200, 200, 206)
         assert "ETag" not in absent.headers
+
+    async def test_ignore_if_range(self) -> None:
+        async with one_wheel(IgnoreIfRange()) as index:
+            other = await send(index.base + FILE, Range="bytes=5-9", If_Range='"another"')
+        assert (other.status, other.body) == (206, WHEEL[5:10])
 
     async def test_content_type(self) -> None:
         async with FakeIndex(wheels={NAME: WHEEL}, faults={"/simple/*": ContentType(None)}) as index:

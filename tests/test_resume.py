@@ -322,7 +322,6 @@ THE_REST: dict[str, tuple[Fault, ...]] = {
     "honest": (),
     "no-length": (NoContentLength(),),
     "until-close": (NoContentLength("close"),),
-    "without-etag-header": (Stating({"ETag": ""}),),
     "slow": (SlowDrip(30_000_000),),
 }
 

@@ -166,15 +166,20 @@ either = pytest.mark.parametrize(("asked", "of"), [BY_DIGEST, BY_ETAG])
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(reply(), id="right"),
-        pytest.param(reply(content_length=600), id="right, with its length"),
         pytest.param(reply(etag=ETAG), id="of the same validator"),
-        pytest.param(reply(etag='W/"v2"'), id="a weak validator says nothing"),
-        pytest.param(reply(content_type="text/html"), id="Content-Type is not believed"),
+        pytest.param(reply(etag=ETAG, content_length=600), id="and its length"),
+        pytest.param(reply(etag=ETAG, content_type="text/html"), id="Content-Type is not believed"),
     ],
 )
 def test_the_rest_is_appended(asked: Rest, of: Origin, answer: Reply) -> None:
     assert decide_answer(answer, asked, of) == Append()
+
+
+@pytest.mark.parametrize("etag", [None, "", 'W/"v1"', 'W/"v2"'])
+def test_a_part_that_does_not_say_of_which_version(etag: str | None) -> None:
+    """With a digest that is no matter; without one bytes of two versions might be joined."""
+    assert decide_answer(reply(etag=etag), Rest(REST), origin(etag=ETAG)) == Append()
+    assert isinstance(decide_answer(reply(etag=etag), Rest(REST, ETAG), tagged()), Refuse)
 
 
 @either

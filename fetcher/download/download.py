@@ -124,7 +124,7 @@ async def _fill(job: _Job, kept: Spool | None) -> None:
         return
     await _transfer(job, alone=False)
     if not (job.part.digest.matches and await _is_sound(job)):
-        job.part.begin(Digest(job.file.hashes), None)
+        job.part.begin(Digest(job.file.hashes), None, lasting=False)
         await _transfer(job, alone=True)
     try:
         if not job.part.digest.matches:
@@ -188,7 +188,7 @@ def _usable(file: File, held: tuple[Segment, ...], origin: Origin | None) -> tup
 
 async def _copy(job: _Job, kept: Spool) -> bool:
     """Take the body that was read on the way to METADATA; say whether it is right."""
-    job.part.begin(Digest(job.file.hashes), None)
+    job.part.begin(Digest(job.file.hashes), None, lasting=False)
     for start in range(0, kept.size, READ):
         await job.part.write(start, await kept.read(start, start + READ), batch=READ)
     await job.part.settle()

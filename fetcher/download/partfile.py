@@ -95,6 +95,7 @@ class PartFile:
         self._closed = False
         self._from_start = True
         self._has_map = False
+        self._lasting = True
         self._written: tuple[Segment, ...] = ()
         # By the place of the byte that comes next.
         self._strands: dict[int, _Strand] = {}
@@ -138,9 +139,9 @@ class PartFile:
         """Remove what earlier runs left of a file that is in its place; a read-only volume keeps it."""
         await self._run(self._clear)
 
-    def begin(self, digest: Digest, origin: Origin | None) -> None:
-        """Forget what was written so far."""
-        self.digest, self.origin = digest, origin
+    def begin(self, digest: Digest, origin: Origin | None, *, lasting: bool) -> None:
+        """Forget what was written so far; a `lasting` part is kept for another run if it does not come to its end."""
+        self.digest, self.origin, self._lasting = digest, origin, lasting
         self.size = 0
         self._from_start, self._has_map = True, False
         self._written = ()
@@ -230,10 +231,10 @@ class PartFile:
 
     def _look(self, usable: Choose, total: int | None, trust: bool) -> int | None:
         with suppress(FileNotFoundError):
-            there = os.stat(self.final)
-            if stat.S_ISDIR(there.st_mode):
+            if stat.S_ISDIR(os.lstat(self.final).st_mode):
                 raise _error(errno.EISDIR)
-            if trust and total in (None, there.st_size):
+            there = os.stat(self.final) if trust else None
+            if there is not None and stat.S_ISREG(there.st_mode) and total in (None, there.st_size):
                 return there.st_size
         _check_writable(self._directory)
         for path in self._slots:
@@ -337,10 +338,11 @@ class PartFile:
     def _describe(self) -> None:
         """Write down what this is a part of, if it will take more than this to bring it."""
         self._forget()
-        if self.origin is not None and self.origin.can_be_resumed and self.size < (self.origin.total or 0):
+        if self.origin is not None and self._lasting and self.size < (self.origin.total or 0):
             text = dump_origin(self.origin)
-            _write_beside(_beside(self._path), text, _NEW)
-            self._described = len(text)
+            with suppress(OSError):  # then nobody goes on from it
+                _write_beside(_beside(self._path), text, _NEW)
+                self._described = len(text)
 
     def _map(self) -> None:
         """Write down where the gaps are, in one piece and over what was there: a kill leaves the old or the new."""
@@ -422,7 +424,7 @@ def _error(number: int) -> OSError:
 
 
 def _unlink(path: str) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # a directory, or somebody else's: it stays
         os.unlink(path)
 
 

@@ -13,8 +13,8 @@ The answer to a request for the rest:
 
 | answer                                                          | verdict                                         |
 |-----------------------------------------------------------------|-------------------------------------------------|
-| 206 of just that, of the same total, and the same validator     | `Append`                                        |
-| (with a digest another validator is no matter: CDNs have one an edge)                                             |
+| 206 of just that, of the same total, and the same validator     | `Append` (RFC 9110 §15.3.7.3)                   |
+| (with a digest another validator or none is no matter: CDNs have one an edge)                                     |
 | 200, or 206 of all of it                                        | `Restart`: this body is the file                |
 | 401, 403 from the URL that an earlier redirect led to           | `Expired`: the original URL is asked again      |
 | anything else that is no error                                  | `Refuse`: the whole is asked for                |
@@ -50,6 +50,7 @@ __all__ = [
     "dump_origin",
     "held_of",
     "origin_of",
+    "outlives",
     "parse_origin",
     "usable",
 ]
@@ -157,10 +158,19 @@ def held_of(size: int, origin: Origin | None) -> tuple[Segment, ...]:
     return said if said == merge(said) and all(segment.stop <= size for segment in said) else ()
 
 
+def outlives(origin: Origin, file: File) -> bool:
+    """Say whether a part can be gone on from by another run.
+
+    Between runs a machine may stop, and bytes may be lost that were never on the disk: a digest tells, or the sums in a
+    wheel; nothing in another file does.
+    """
+    return origin.can_be_resumed and (origin.digest is not None or file.is_wheel)
+
+
 def usable(held: Sequence[Segment], origin: Origin | None, file: File) -> tuple[Segment, ...]:
     """Return what of the held bytes can be gone on from, another time than they came."""
-    if origin is not None and origin.digest is None and not file.is_wheel:
-        return ()  # nothing in the bytes could tell in the end that they are right
+    if origin is None or not outlives(origin, file):
+        return ()
     match decide_request(held, origin, file):
         case FromStart():
             return ()
@@ -209,6 +219,8 @@ def decide_answer(
         redirected=redirected,
     )
     match reaction:
+        case Partial() if origin.digest is None and reply.strong_etag != origin.etag:
+            return Refuse("a part that does not say of which version it is")
         case Partial():
             return Append()
         case Whole():

@@ -26,6 +26,7 @@ from fetcher.download.resume import (
     decide_answer,
     decide_request,
     origin_of,
+    outlives,
 )
 from fetcher.errors import BadReply, FetcherError, TransportError, Truncated
 from fetcher.index.files import File
@@ -234,7 +235,8 @@ class Transfer:
         """Take the whole file from its start."""
         file, part = self._file, self._part
         head = await self._checked_head(answer)
-        part.begin(Digest(file.hashes), origin_of(file, answer.reply))
+        origin = origin_of(file, answer.reply)
+        part.begin(Digest(file.hashes), origin, lasting=outlives(origin, file))
         expected = file.size if file.size is not None else answer.reply.body_size
         if file.size is None and expected is not None and expected > SMALL:
             await part.make_room(expected)

@@ -25,6 +25,7 @@ import async_timeout
 import truststore
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.streams import EmptyStreamReader
 from anyio import Lock, sleep, to_thread
 from yarl import URL
 
@@ -190,7 +191,8 @@ class Response:
     @property
     def transferred(self) -> int:
         """The bytes of the body that have crossed the wire, read or not, as encoded there."""
-        return self._content.total_raw_bytes
+        # A 204 or 304 has no body, and aiohttp's stand-in for one does not count.
+        return 0 if isinstance(self._content, EmptyStreamReader) else self._content.total_raw_bytes
 
     async def read_some(self) -> bytes:
         """Return the next bytes as they arrive, `b""` at the end.
