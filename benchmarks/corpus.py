@@ -10,7 +10,7 @@ import html
 import json
 import random
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -122,18 +122,23 @@ def make_wheel(folder: Path, project: str, size: int) -> Wheel:
     return wheel_at(path)
 
 
-def lay_out(wheels: Iterable[Wheel], root: Path) -> None:
+def link_files(wheels: Iterable[Wheel], root: Path) -> None:
+    """Make `root/files/`, with a link to each wheel."""
+    files = root / "files"
+    files.mkdir(parents=True)
+    for wheel in wheels:
+        (files / wheel.path.name).symlink_to(wheel.path.resolve())
+
+
+def lay_out(wheels: Collection[Wheel], root: Path) -> None:
     """Write `root/simple/<project>/index.json` and `index.html`; the files are links in `root/files/`.
 
     JSON (PEP 691) tells sizes and digests (PEP 700), HTML (PEP 503) digests only, as those of public indexes do.
     `root/html/<project>/` has no JSON: an index of before PEP 691.
     """
-    files = root / "files"
-    files.mkdir(parents=True)
+    link_files(wheels, root)
     for project, group in groupby(sorted(wheels), key=attrgetter("project")):
         listed = list(group)
-        for wheel in listed:
-            (files / wheel.path.name).symlink_to(wheel.path.resolve())
         both, html_only = root / "simple" / project, root / "html" / project
         both.mkdir(parents=True)
         html_only.mkdir(parents=True)

@@ -1,18 +1,19 @@
 """Time verified downloads: `python benchmarks/download.py [--corpus DIR]... [--quick] [--runs N] [--only WORD]`.
 
-One large file, a whole corpus, and both over a link that is slow for each connection: fetcher beside the downloaders
-that people use, each with a check of every digest, save where its name says that it verifies nothing.
+One large file, a whole corpus, both over a link that is slow for each connection, and many small files: fetcher beside
+the downloaders that people use, each with a check of every digest, save where its name says that it verifies nothing.
 """
 
+import os
 import statistics
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from corpus import MIB, Wheel, lay_out, make_wheel
+from corpus import MIB, Wheel, link_files, make_wheel
 from downloaders import (
     INSTALL,
     Entrant,
@@ -26,7 +27,7 @@ from downloaders import (
     then_sha256sum,
     wget2,
 )
-from measure import Contestant, Failed, Missing, alternate, print_table, run_once
+from measure import Contestant, Failed, Missing, Run, alternate, print_table, run_once
 from program import (
     counted_runs,
     describe_machine,
@@ -46,6 +47,14 @@ LINK_WHEELS, QUICK_LINK_WHEELS = 60, 10
 LATENCY = 0.05
 RATE = 20_000_000
 LINK = f"a link of {RATE / 1e6:.0f} MB/s a connection, {LATENCY * 1000:.0f} ms"
+# Twice, so that memory which grows with the number of files is seen.
+SMALL_FILES, QUICK_SMALL_FILES = (2_000, 10_000), (100, 500)
+# With METADATA and the zip directory such a wheel has 10 KB.
+SMALL_DATA = 4_800
+# They are written to memory, where the system has such a place: before ext4 gives an inode, it looks at every one that
+# was removed of late, with an earlier run, and that takes longer than a file takes any contestant.
+IN_MEMORY = Path("/dev/shm")
+SCRATCH = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
 # How often each way to call a program is tried before the best is taken; in a quick look the first is.
 TRIALS = 3
 
@@ -71,8 +80,8 @@ def fast_file(job: Job, _: Choose) -> list[Entrant]:
     ]
 
 
-def fast_corpus(job: Job, choose: Choose) -> list[Entrant]:
-    """Return who brings many files as fast as the machine can."""
+def fast_files(job: Job, choose: Choose) -> list[Entrant]:
+    """Return who brings many small files as fast as the machine can; pip and pypdl would take minutes."""
     best_curl = choose(curl(job, "--parallel"), curl(job, "--parallel", "--parallel-max", "16"))
     return [
         fetcher(job),
@@ -81,9 +90,12 @@ def fast_corpus(job: Job, choose: Choose) -> list[Entrant]:
         then_openssl(job, best_curl),
         choose(aria2c(job), aria2c(job, "-j", "16")),
         then_sha256sum(job, wget2(job)),
-        then_sha256sum(job, pypdl(job, *MANY)),
-        pip(job),
     ]
+
+
+def fast_corpus(job: Job, choose: Choose) -> list[Entrant]:
+    """Return who brings many files of all sizes as fast as the machine can."""
+    return [*fast_files(job, choose), then_sha256sum(job, pypdl(job, *MANY)), pip(job)]
 
 
 def link_file(job: Job, _: Choose) -> list[Entrant]:
@@ -110,15 +122,16 @@ def link_corpus(job: Job, choose: Choose) -> list[Entrant]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table to be: its title, the wheels to bring, over the link or not, and who brings them.
+    """A table to be: its title, the wheels to bring, over the link or not, who brings them, and where to.
 
-    The wheels are made when they are needed: not every call wants every table.
+    The wheels are made when they are needed: not every call wants every table.  `scratch` is as for `alternate`.
     """
 
     title: str
     wheels: Callable[[], Sequence[Wheel]]
     linked: bool
     entrants: Callable[[Job, Choose], list[Entrant]]
+    scratch: Path | None = None
 
 
 def tables(chosen: Namespace, corpus: Sequence[Wheel], folder: Path) -> list[Table]:
@@ -136,7 +149,19 @@ def tables(chosen: Namespace, corpus: Sequence[Wheel], folder: Path) -> list[Tab
             link_file,
         ),
         Table(f"{LINK}: {_described(few)}", lambda: few, True, link_corpus),
+        *(small_files(count, folder) for count in (QUICK_SMALL_FILES if chosen.quick else SMALL_FILES)),
     ]
+
+
+def small_files(count: int, folder: Path) -> Table:
+    """Return the table of so many small files."""
+    return Table(
+        f"{count:,} files of 10 KB, verified",
+        lambda: [make_wheel(folder / "small", f"small-{number}", SMALL_DATA) for number in range(count)],
+        False,
+        fast_files,
+        SCRATCH,
+    )
 
 
 def _described(wheels: Sequence[Wheel]) -> str:
@@ -149,16 +174,27 @@ def run_table(table: Table, server: Server, site: Path, chosen: Namespace) -> No
         root = Path(folder)
         lists = root / "lists"
         wheels = table.wheels()
-        lay_out(wheels, root)
+        link_files(wheels, root)
         lists.mkdir()
         notes: list[str] = []
         job = Job(wheels, f"{server.url}/{root.name}", lists)
-        entrants = table.entrants(job, partial(choose, server, 0 if chosen.quick else TRIALS, notes))
+        trials = 0 if chosen.quick else TRIALS
+        entrants = table.entrants(job, partial(choose, server, trials, notes, table.scratch))
         contestants = [one for one in entrants if isinstance(one, Contestant)]
         missing = [one for one in entrants if isinstance(one, Missing)]
-        done = alternate(contestants, server, counted_runs(chosen), uncounted=uncounted_runs(chosen))
+        runs, uncounted = counted_runs(chosen), uncounted_runs(chosen)
+        done = alternate(contestants, server, runs, uncounted=uncounted, scratch=table.scratch)
         print_table(table.title, done, missing)
+        if len(wheels) > 1:
+            print(f"\nfiles a second: {'; '.join(rates(len(wheels), done))}")
         print("".join(f"\n{note}\n" for note in notes), end="", flush=True)
+
+
+def rates(count: int, done: Mapping[str, list[Run] | Failed]) -> Iterator[str]:
+    """Yield how many files a second each contestant brought."""
+    for name, runs in done.items():
+        if not isinstance(runs, Failed):
+            yield f"{name} {count / statistics.median(run.wall for run in runs):.0f}"
 
 
 def uncounted_runs(chosen: Namespace) -> int:
@@ -166,22 +202,22 @@ def uncounted_runs(chosen: Namespace) -> int:
     return 0 if chosen.quick else 1
 
 
-def choose(server: Server, trials: int, notes: list[str], *ways: Entrant) -> Entrant:
+def choose(server: Server, trials: int, notes: list[str], scratch: Path | None, *ways: Entrant) -> Entrant:
     """Return the quickest of some ways to call one program, and note it."""
     contestants = [way for way in ways if isinstance(way, Contestant)]
     if not (contestants and trials):
         return ways[0]
-    walls = [median_wall(contestant, server, trials) for contestant in contestants]
+    walls = [median_wall(contestant, server, trials, scratch) for contestant in contestants]
     best = contestants[walls.index(min(walls))]
     tried = (f"{contestant.name}: {wall:.2f} s" for contestant, wall in zip(contestants, walls, strict=True))
     notes.append(f"chosen: {best.name} ({', '.join(tried)})")
     return best
 
 
-def median_wall(contestant: Contestant, server: Server, runs: int) -> float:
+def median_wall(contestant: Contestant, server: Server, runs: int, scratch: Path | None) -> float:
     """Return the median time of some runs; one that fails takes for ever."""
     try:
-        return statistics.median(run_once(contestant, server).wall for _ in range(runs))
+        return statistics.median(run_once(contestant, server, scratch).wall for _ in range(runs))
     except Failed:
         return float("inf")
 
@@ -197,6 +233,7 @@ def print_method(chosen: Namespace, corpus: Sequence[Wheel], server: Server, lin
         f"runs of each that count: {counted_runs(chosen)}, in turn, after {before}; each a process in an empty folder",
         "medians, and ratios of runs side by side: median (least–most)",
         "what earlier runs wrote is on the disk before a run; that all files are there, whole, is looked at after it",
+        f"many small files are written to {SCRATCH or 'disk'}, all else to disk",
         "without flags a program runs as it does by default: aria2c has one connection for each file",
     ]
     print("\n".join(f"- {line}" for line in lines), flush=True)

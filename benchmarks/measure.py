@@ -66,11 +66,12 @@ class Missing:
 
 
 def alternate(
-    contestants: Sequence[Contestant], server: Server, runs: int, *, uncounted: int = 1
+    contestants: Sequence[Contestant], server: Server, runs: int, *, uncounted: int = 1, scratch: Path | None = None
 ) -> dict[str, list[Run] | Failed]:
     """Run all contestants in turn: first the runs that do not count, then those that do.
 
     One that fails is left out from then on, and has its failure for a result; if it is ours, Failed is raised.
+    `scratch` is where their folders are made, by default where the system has such things.
     """
     done: dict[str, list[Run] | Failed] = {contestant.name: [] for contestant in contestants}
     for number in range(uncounted + runs):
@@ -79,7 +80,7 @@ def alternate(
             if isinstance(finished, Failed):
                 continue
             try:
-                run = run_once(contestant, server)
+                run = run_once(contestant, server, scratch)
             except Failed as failed:
                 if contestant.name.startswith(OURS):
                     raise Failed(f"{contestant.name}: {failed}") from failed
@@ -89,9 +90,9 @@ def alternate(
     return done
 
 
-def run_once(contestant: Contestant, server: Server) -> Run:
+def run_once(contestant: Contestant, server: Server, scratch: Path | None = None) -> Run:
     """Run a contestant to its end and check what it did."""
-    with tempfile.TemporaryDirectory(prefix="fetcher-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fetcher-bench-", dir=scratch) as folder:
         out = Path(folder) / "out"
         out.mkdir()
         command = [argument.replace("{out}", str(out)) for argument in contestant.command]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from fetcher.errors import HashMismatch
 
-__all__ = ["ALGORITHMS", "Digest"]
+__all__ = ["ALGORITHMS", "Digest", "strongest"]
 
 # The order of trust.  The last two are broken against an attacker, but still tell an accident; old devpi and mirrors
 # give nothing else.
@@ -15,6 +15,14 @@ ALGORITHMS = (
 )
 
 
+def strongest(hashes: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the strongest algorithm that the index names, with its digest; None if it names none that counts."""
+    for algorithm in ALGORITHMS:
+        if algorithm in hashes:
+            return algorithm, hashes[algorithm].lower()
+    return None
+
+
 class Digest:
     """The strongest digest that the index names, computed piece by piece; always SHA-256 as well, to tell the caller.
 
@@ -22,8 +30,9 @@ class Digest:
     """
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
-        self.algorithm = next((name for name in ALGORITHMS if name in hashes), None)
-        self.expected = hashes[self.algorithm].lower() if self.algorithm else None
+        self.algorithm: str | None
+        self.expected: str | None
+        self.algorithm, self.expected = strongest(hashes) or (None, None)
         self.size = 0
         self._sha256 = hashlib.sha256()
         self._other = None

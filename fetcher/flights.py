@@ -16,7 +16,7 @@ T = TypeVar("T")
 @dataclass
 class _Flight(Generic[T]):
     deadline: float
-    landed: Event = field(default_factory=Event)
+    landed: Event | None = None  # as soon as somebody waits
     results: list[T] = field(default_factory=list)
     failure: FetcherError | None = None
 
@@ -34,6 +34,7 @@ class Flights(Generic[T]):
     async def share(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Return the result of the work under way for `key`, or do it; a FetcherError is shared as well."""
         while (flight := self._flights.get(key)) is not None:
+            flight.landed = flight.landed or Event()
             await flight.landed.wait()
             if flight.failure is not None and current_effective_deadline() <= flight.deadline:
                 raise flight.failure
@@ -47,5 +48,6 @@ class Flights(Generic[T]):
             raise
         finally:
             del self._flights[key]
-            flight.landed.set()
+            if flight.landed is not None:
+                flight.landed.set()
         return flight.results[0]

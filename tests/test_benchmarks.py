@@ -161,6 +161,19 @@ def test_download(wheels: Sequence[Any], tmp_path: Path) -> None:
     assert "\nfailed: aria2c: one-1.0-py3-none-any.whl has 5 bytes instead of " in printed
 
 
+def test_many_small_files(wheels: Sequence[Any]) -> None:
+    arguments = ["--quick", "--runs", "1", "--only", "100 files of 10 KB", "--corpus", str(wheels[0].path.parent)]
+    printed = printed_by("download.py", *arguments)
+
+    assert printed.count("###") == 1
+    wall, _, memory, requests, mib, _ = rows(printed)["fetcher"]
+    assert (requests, mib) == ("100", "1.0")
+    assert float(memory) > 0
+    rate = re.search(r"^files a second: fetcher (\d+)", printed, re.MULTILINE)
+    assert rate is not None
+    assert int(rate[1]) == pytest.approx(100 / float(wall), rel=0.1)
+
+
 def test_what_was_brought(wheels: Sequence[Any], tmp_path: Path) -> None:
     for wheel in wheels:
         shutil.copy(wheel.path, tmp_path)

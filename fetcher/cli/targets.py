@@ -99,10 +99,10 @@ def _file_of(url: str) -> File:
 
 def _demand(file: File, hashes: frozenset[tuple[str, str]]) -> File:
     """Return the file with a digest that the requirements file demands."""
-    stated = {pair for pair in file.hashes.items() if any(pair[0] == algorithm for algorithm, _ in hashes)}
-    allowed = stated & hashes
     if not hashes:
         return file
+    stated = {pair for pair in file.hashes.items() if any(pair[0] == algorithm for algorithm, _ in hashes)}
+    allowed = stated & hashes
     if stated and not allowed:
         algorithm, digest = min(stated)
         expected = " or ".join(sorted(other for name, other in hashes if name == algorithm))

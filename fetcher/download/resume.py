@@ -31,9 +31,9 @@ from typing import Literal
 
 import msgspec
 
-from fetcher.digest import Digest
+from fetcher.digest import strongest
 from fetcher.index.files import File
-from fetcher.index.urls import parse_url
+from fetcher.index.urls import parse_url, split_userinfo
 from fetcher.segments import Segment, gaps, merge
 from fetcher.transport.reply import RANGE_REFUSALS, Expired, Partial, Reply, Whole, decide_reaction
 
@@ -117,11 +117,11 @@ class Refuse:
 
 def origin_of(file: File, reply: Reply | None = None) -> Origin:
     """Return what is known of the file: from the index, and from the reply that begins to bring it."""
-    source = hashlib.sha256(str(parse_url(file.url).with_user(None).with_query(None)).encode()).hexdigest()
-    digest = Digest(file.hashes)
+    place = str(split_userinfo(parse_url(file.url))[0]).partition("?")[0]
+    digest = strongest(file.hashes)
     return Origin(
-        source=source,
-        digest=None if digest.expected is None else f"{digest.algorithm}:{digest.expected}",
+        source=hashlib.sha256(place.encode()).hexdigest(),
+        digest=None if digest is None else ":".join(digest),
         total=file.size if reply is None or reply.body_size is None else reply.body_size,
         etag=None if reply is None or reply.content_encoding else _strong(reply.strong_etag),
     )

@@ -54,8 +54,8 @@ _SECRET_KEY = re.compile(
     r"token|secret|passw|credential|signature|policy|api[-_]?key|access[-_]?key|accessid|auth|^(sig|key|code|jwt|pat|se|sp|sv)$",
     re.IGNORECASE,
 )
-# Most URLs: there is no place in them where anything could hide.
-_PLAIN = re.compile(r"https?://[a-z0-9.:-]+(?:/[A-Za-z0-9/._~+-]*)?")
+# Most URLs: there is no place in them where anything could hide; nor in a fragment that is a digest.
+_PLAIN = re.compile(r"(https?://[a-z0-9.:-]+(?:/[A-Za-z0-9/._~+-]*)?)(?:#[a-z0-9_]+=[A-Za-z0-9]*)?")
 _INNER_KEY = re.compile(r"[?&;]([^=&;?]+)=")
 _QUERY_TEXT = re.compile(r"\?\S*")
 
@@ -81,21 +81,26 @@ class Userinfo:
     password: str | None = field(default=None, repr=False)
 
 
-@lru_cache(maxsize=256)  # a URL is asked for its host, then sent; neighbours are few
 def parse_url(text: str) -> URL:
     """Parse an absolute http(s) URL; path normalised, query kept to the letter (a signature may cover it).
 
-    Raises ValueError with the redacted text when it is something else.
+    The fragment is dropped.  Raises ValueError with the redacted text when it is something else.
     """
+    url = _parse(text.strip().partition("#")[0])
+    if url is None:
+        raise ValueError(f"{redact(text)!r} is not an http or https URL")
+    return url
+
+
+@lru_cache(maxsize=256)  # a URL is asked for its host, then sent; neighbours are few
+def _parse(text: str) -> URL | None:
     try:
-        url = URL(text.strip())
+        url = URL(text)
         # A port out of range is found only when it is asked for.
         usable = url.scheme in ("http", "https") and bool(url.raw_host) and url.port is not None
     except ValueError:
-        usable = False
-    if not usable:
-        raise ValueError(f"{redact(text)!r} is not an http or https URL")
-    return _with_raw_query(url, text)
+        return None
+    return _with_raw_query(url, text) if usable else None
 
 
 def _with_raw_query(url: URL, text: str) -> URL:
@@ -157,8 +162,8 @@ def redact(text: str | URL) -> str:
     Text that is no URL may have been meant as one, so of that nothing before the last `@` is shown.
     """
     text = str(text)
-    if _PLAIN.fullmatch(text):
-        return text
+    if plain := _PLAIN.fullmatch(text):
+        return plain[1]
     try:
         url = URL(text)
         bare, userinfo = split_userinfo(url)
@@ -183,7 +188,7 @@ def _may_hide_userinfo(text: str) -> bool:
     path, _, query = path.partition("?")
     bare_query = "@" in query.partition("=")[0]
     inner_url = "//" in path and "@" in path.partition("//")[2]
-    return "@" in fragment or bare_query or inner_url or any(char.isspace() for char in text.strip())
+    return "@" in fragment or bare_query or inner_url or len(text.split()) > 1
 
 
 def _redact_pairs(pairs: Iterable[str]) -> Iterable[str]:
