@@ -31,7 +31,7 @@ from web_server import serving as serving_for_real
 from wire_checks import corp, find, left_in, until
 
 from fetcher import NotFound
-from fetcher.download import partfile
+from fetcher.download import slots
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ async def test_a_part_that_is_being_written_is_left_to_its_writer(dest: Path) ->
 async def test_a_name_that_somebody_took_meanwhile_is_theirs(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that is made and not yet locked may be found by another run, removed, and made anew."""
     theirs: list[Path] = []
-    real = partfile.lock
+    real = slots.lock
 
     def too_late(descriptor: int) -> bool:
         if theirs:
@@ -165,7 +165,7 @@ async def test_a_name_that_somebody_took_meanwhile_is_theirs(dest: Path, monkeyp
         theirs[0].write_bytes(b"theirs")
         return False
 
-    monkeypatch.setattr(partfile, "lock", too_late)
+    monkeypatch.setattr(slots, "lock", too_late)
     async with serving() as index:
         outcome = await get(index, dest)
     assert outcome.error is None

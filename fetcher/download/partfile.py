@@ -3,15 +3,11 @@
 - The part file is new and exclusive (nothing is written through a link), on the same volume, and made when there is
   something to write: a small file is written and renamed at once.
 - Its origin stands beside it, where that allows to go on from it another time; else it goes with the download.
-- Whoever writes a part holds a lock on it, which ends with the process.  So a later run can tell a part that was left
-  from one that somebody else is writing.  Only finding is left to the lock: what is committed was verified.
 - Several connections may write at several places.  The part then has gaps, and its origin says where they are.
 """
 
 import errno
-import hashlib
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Callable
@@ -26,8 +22,8 @@ from msgspec import structs
 
 from fetcher.digest import Digest
 from fetcher.disk import on_disk
-from fetcher.download.lock import lock
 from fetcher.download.resume import Origin, dump_origin, held_of, parse_origin
+from fetcher.download.slots import OPEN, Slots, beside, own, read_beside, remove, write_beside, write_new_beside
 from fetcher.download.volumes import Claim, Volumes
 from fetcher.errors import DiskError
 from fetcher.segments import Segment, merge
@@ -40,14 +36,8 @@ SMALL = 64 * 1024
 PIECE = 16 << 20
 # What is read and digested at once.
 AT_ONCE = 1 << 20
-# So many processes can write one file at once and be found by a later run: names to try, not a directory to list.
-SLOTS = 4
-# What stands beside a part has some hundred bytes.
-MOST_ORIGIN = 64 * 1024
-# Where there is no such flag (Windows), O_EXCL alone refuses an existing link.
-_OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_NEW = _OPEN | os.O_CREAT | os.O_EXCL
-
+# A hash of fewer bytes at once keeps the interpreter to itself; with more it lets go, and then waits for it again.
+KEEPS_GIL = 2047
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -78,15 +68,8 @@ class PartFile:
         self.digest = Digest({})
         self.origin: Origin | None = None
         self.size = 0
-        # The name's beginning is for people to know it by; the whole may be too long with an ending added.
-        key = hashlib.sha256(final.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-        shown = final.name[:60] if final.name.isascii() else ""  # others have up to four bytes a character
-        stem = f".{shown}.{key}"
-        # Strings: a path object takes longer to make than the system call that it is made for.
-        self._directory = str(final.parent)
-        self._slots = [os.path.join(self._directory, f"{stem}.{slot}.part") for slot in range(SLOTS)]
-        # Where every slot is taken, or there are no locks: a name that nobody will look for.
-        self._path = os.path.join(self._directory, f"{stem}.{secrets.token_hex(4)}.part")
+        self._slots = Slots(final, volumes.leftovers)
+        self._path = ""
         self._descriptor = -1
         # The size of what stands beside the part; 0: nothing.
         self._described = 0
@@ -96,6 +79,7 @@ class PartFile:
         self._from_start = True
         self._has_map = False
         self._lasting = True
+        self._must_clear = False
         self._written: tuple[Segment, ...] = ()
         # By the place of the byte that comes next.
         self._strands: dict[int, _Strand] = {}
@@ -137,7 +121,8 @@ class PartFile:
 
     async def clear(self) -> None:
         """Remove what earlier runs left of a file that is in its place; a read-only volume keeps it."""
-        await self._run(self._clear)
+        if self._must_clear:
+            await self._run(self._clear)
 
     def begin(self, digest: Digest, origin: Origin | None, *, lasting: bool) -> None:
         """Forget what was written so far; a `lasting` part is kept for another run if it does not come to its end."""
@@ -166,7 +151,9 @@ class PartFile:
         """Have the digest of all bytes; a small file is written only when it is committed."""
         if self._descriptor < 0 and self.size <= SMALL:
             if self.digest.size < self.size:
-                self.digest.update(b"".join(chunk for strand in self._strands.values() for chunk in strand.chunks))
+                data = b"".join(chunk for strand in self._strands.values() for chunk in strand.chunks)
+                for start in range(0, len(data), KEEPS_GIL):
+                    self.digest.update(data[start : start + KEEPS_GIL])
         else:
             await self.flush()
             await self._digest_the_rest()
@@ -215,7 +202,7 @@ class PartFile:
                 return work(*arguments)
             except OSError as error:
                 size = os.fstat(self._descriptor).st_size if self._descriptor >= 0 else 0
-                self._volumes.failed(self._directory, size, error)
+                self._volumes.failed(self._slots.directory, size, error)
                 raise
 
     @property
@@ -235,9 +222,10 @@ class PartFile:
                 raise _error(errno.EISDIR)
             there = os.stat(self.final) if trust else None
             if there is not None and stat.S_ISREG(there.st_mode) and total in (None, there.st_size):
+                self._must_clear = any(True for _ in self._slots.left())
                 return there.st_size
-        _check_writable(self._directory)
-        for path in self._slots:
+        _check_writable(self._slots.directory)
+        for path in self._slots.left():
             self._take(path, _of_no_use if self._written else usable)
         self._make_room(total or (self.origin.total if self.origin is not None else None))
         return None
@@ -246,31 +234,31 @@ class PartFile:
         if self._claim is not None:
             self._volumes.release(self._claim)
         missing = None if total is None else max(0, total - self._written_size)
-        self._claim = self._volumes.claim(self._directory, missing)
+        self._claim = self._volumes.claim(self._slots.directory, missing)
 
     def _clear(self) -> None:
-        for path in self._slots:
+        for path in self._slots.left():
             with suppress(OSError):
                 self._take(path, _of_no_use)
 
     def _take(self, path: str, usable: Choose) -> None:
         """Take a part over if it is of use; remove it if it is of no use, unless somebody is writing it."""
         try:
-            descriptor = os.open(path, _OPEN)
+            descriptor = os.open(path, OPEN)
         except FileNotFoundError:
-            _unlink(_beside(path))  # its part was renamed, and then somebody was killed
+            remove(beside(path))  # its part was renamed, and then somebody was killed
             return
         except OSError:
             return  # a link, or not ours to read
         try:
-            if not _own(descriptor, path):
+            if not own(descriptor, path):
                 return
-            text = _read_beside(_beside(path))
+            text = read_beside(beside(path))
             origin = parse_origin(text)
             written = usable(held_of(os.fstat(descriptor).st_size, origin), origin)
             if not written:
-                _unlink(path)
-                _unlink(_beside(path))
+                remove(path)
+                remove(beside(path))
                 return
             os.ftruncate(descriptor, written[-1].stop)
             self._path, self.origin, self._described, self._from_start = path, origin, len(text), False
@@ -281,29 +269,14 @@ class PartFile:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _create(self) -> None:
-        os.makedirs(self._directory, exist_ok=True)
-        for path in self._slots:
-            try:
-                # 0o666 as `open` has it: the user's umask decides.
-                descriptor = os.open(path, _NEW, 0o666)
-            except FileExistsError:
-                continue
-            if _own(descriptor, path):
-                self._path, self._descriptor = path, descriptor
-                return
-            if _is_still(descriptor, path):  # there are no locks here
-                _unlink(path)
-            os.close(descriptor)
-        self._descriptor = os.open(self._path, _NEW, 0o666)
-        self.spoil()
-
     def _write(self, strands: list[_Strand]) -> None:
         if self._descriptor < 0:
-            self._create()
+            self._path, self._descriptor, found = self._slots.create()
+            self._lasting = self._lasting and found
+        elif self._from_start:
+            os.ftruncate(self._descriptor, 0)
         if self._from_start:
             self._from_start = False
-            os.ftruncate(self._descriptor, 0)
             self._describe()
         for strand in strands:
             if strand.start > self._prefix and not self._has_map:
@@ -341,7 +314,7 @@ class PartFile:
         if self.origin is not None and self._lasting and self.size < (self.origin.total or 0):
             text = dump_origin(self.origin)
             with suppress(OSError):  # then nobody goes on from it
-                _write_beside(_beside(self._path), text, _NEW)
+                write_new_beside(beside(self._path), text)
                 self._described = len(text)
 
     def _map(self) -> None:
@@ -350,11 +323,11 @@ class PartFile:
             held = tuple((segment.start, segment.stop) for segment in self._written)
             text = dump_origin(structs.replace(self.origin, held=held)).ljust(self._described)
             self._described = len(text)
-            _write_beside(_beside(self._path), text, _OPEN)
+            write_beside(beside(self._path), text)
 
     def _forget(self) -> None:
         if self._described:
-            _unlink(_beside(self._path))
+            remove(beside(self._path))
             self._described = 0
 
     def _read(self, start: int, stop: int) -> bytes:
@@ -380,7 +353,7 @@ class PartFile:
         self._forget()
         self._close()
         if fsync:
-            _fsync_directory(self._directory)
+            _fsync_directory(self._slots.directory)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -400,8 +373,10 @@ class PartFile:
             kept = kept and self._written_size > 0
             if kept or os.name == "nt":  # where an open file cannot be removed
                 self._close()
-            if not kept:
-                _unlink(self._path)
+            if kept:
+                self._slots.note_left()
+            else:
+                remove(self._path)
                 self._forget()
             self._close()
 
@@ -421,54 +396,6 @@ def _check_writable(directory: str) -> None:
 
 def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
-
-
-def _unlink(path: str) -> None:
-    with suppress(OSError):  # a directory, or somebody else's: it stays
-        os.unlink(path)
-
-
-def _own(descriptor: int, path: str) -> bool:
-    """Lock an open file; False if another has it, or the name is no longer this file's: it may have been committed."""
-    return lock(descriptor) and _is_still(descriptor, path)
-
-
-def _is_still(descriptor: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _beside(path: str) -> str:
-    return f"{path}.json"
-
-
-def _write_beside(path: str, text: bytes, flags: int) -> None:
-    if flags & os.O_EXCL:
-        _unlink(path)  # and with it a link that somebody may have put there
-    descriptor = os.open(path, flags, 0o666)
-    try:
-        os.write(descriptor, text)
-    except OSError:
-        if flags & os.O_EXCL:
-            _unlink(path)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _read_beside(path: str) -> bytes:
-    try:
-        with open(path, "rb", opener=_open_plain) as file:
-            return file.read(MOST_ORIGIN)
-    except OSError:
-        return b""  # what cannot be read tells nothing: the part is of no use
-
-
-def _open_plain(path: str, flags: int) -> int:
-    """Open a file without following a link or waiting for a pipe's other end."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
 
 def _fsync_directory(directory: str) -> None:

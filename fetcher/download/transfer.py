@@ -6,7 +6,9 @@ of no use, the whole is asked for, by one.
 """
 
 import logging
+from contextlib import AsyncExitStack
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import CancelScope
@@ -34,6 +36,9 @@ from fetcher.index.urls import redact
 from fetcher.segments import Segment, gaps
 from fetcher.transport.reply import EXPIRED, RANGE_REFUSALS, UNSATISFIABLE, Expired, Whole, decide_whole
 from fetcher.transport.transport import Answer, Meter, Request, Transport
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 __all__ = ["Transfer"]
 
@@ -66,6 +71,7 @@ class Transfer:
         self._lanes = Lanes(())
         self._growth = Growth(is_over=alone or transport.is_paced)
         self._helpers: list[CancelScope] = []
+        self._tasks: TaskGroup | None = None
         # Where lanes are asked for: the URL that answered, until it says that its signature has expired.
         self._url = file.url
         self._renewal = anyio.Lock()
@@ -108,10 +114,12 @@ class Transfer:
 
     async def _bring_all(self, lane: Lane) -> None:
         try:
-            async with anyio.create_task_group() as self._tasks:
+            async with AsyncExitStack() as self._open:
                 await self._work(lane)
         except BaseExceptionGroup as group:
             raise _only(group) from None
+        finally:
+            self._tasks = None
 
     async def _help(self, lane: Lane) -> None:
         """Bring lanes until there are none, or it turns out that fewer connections would do."""
@@ -278,19 +286,22 @@ class Transfer:
         if self._on_event is not None:
             self._on_event(Progress(self._file.filename, self._part.size, self._total, self.resumed_from))
         if not self._growth.is_over and self._part.origin is not None and self._part.origin.can_be_resumed:
-            self._grow()
+            await self._grow()
 
     def _tell_retry(self, error: FetcherError, attempt: int, seconds: float) -> None:
         if self._on_event is not None:
             self._on_event(Retry(self._file.filename, error, attempt, seconds))
 
-    def _grow(self) -> None:
+    async def _grow(self) -> None:
         """Open more connections, or close some, if the rate says so."""
         host, open_now = self._transport.host(self._url), len(self._lanes.active)
         most = min(host.lanes, open_now + host.room_for_lanes)
         change = self._growth.decide(monotonic(), self._part.size, self._lanes, most)
         for _ in range(change):
             if (lane := self._lanes.next(self._growth.worth_halving)) is not None:
+                # Most files need no group, and making one takes as long as a tenth of the request for a small file.
+                if self._tasks is None:
+                    self._tasks = await self._open.enter_async_context(anyio.create_task_group())
                 self._tasks.start_soon(self._help, lane)
         for scope in self._helpers[change:] if change < 0 else ():
             scope.cancel()

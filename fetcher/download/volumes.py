@@ -8,6 +8,8 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 
+from fetcher.download.slots import Leftovers
+
 __all__ = ["Claim", "Volumes"]
 
 # Room is given out by the system's count of it; a quota is another limit of the same kind.
@@ -23,13 +25,14 @@ class Claim:
 
 
 class Volumes:
-    """All volumes of this run.
+    """All volumes of this run; `leftovers` says of which files parts lie in a directory.
 
     A volume that was too small for somebody gets no new work of unknown size before it has more room than he found.
     Its methods look at the disk: call them in a thread.
     """
 
     def __init__(self) -> None:
+        self.leftovers = Leftovers()
         self._lock = threading.Lock()
         self._claims: defaultdict[int, set[Claim]] = defaultdict(set)
         # Device -> the room that was not enough for somebody.
