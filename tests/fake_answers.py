@@ -110,6 +110,7 @@ class Answer:
     stall_after: int | None = None
     stall_seconds: float = 0
     bytes_per_second: int | None = None
+    shares: bool = False
 
     def stating(self, **headers: str | None) -> Answer:
         """The answer with these headers, written with underscores; None takes one away."""
@@ -192,7 +193,7 @@ def answer_instead(fault: Instead, ask: Ask, resource: Resource | None, nth: int
     """The answer that this fault gives, or None if it does not concern this request, its `nth`."""
     match fault:
         case Status():
-            plain = _plain(fault.code, fault.body, fault.headers, fault.size)
+            plain = replace(_plain(fault.code, fault.body, fault.headers, fault.size), delay=fault.wait)
             return plain if _among_first(nth, fault.times) else None
         case LoginPage():
             login = f"{LOGIN_PATH}?goto_url={quote(ask.target, safe='')}"
@@ -291,7 +292,7 @@ def missay(fault: Says, answer: Answer, nth: int) -> Answer:
             stalled = replace(answer, stall_after=fault.after, stall_seconds=fault.seconds)
             return stalled if _among_first(nth, fault.times) else answer
         case SlowDrip():
-            return replace(answer, bytes_per_second=fault.bytes_per_second)
+            return replace(answer, bytes_per_second=fault.bytes_per_second, shares=fault.shared)
         case _:
             assert_never(fault)
 

@@ -30,7 +30,8 @@ class Status:
 
     401, 403, 404: every private index; PyPI's files host sends 503 (warehouse 15799). A 200 with a JSON, XML or empty
     body in a file's place: proxies and S3 look-alikes. `body="empty"` has no Content-Type, as Nexus' 401 (uv 1754).
-    size: the body is padded to so many bytes, as the error pages of large sites are.
+    size: the body is padded to so many bytes, as the error pages of large sites are. wait: it comes after so many
+    seconds, as from a queue that gives up.
     """
 
     code: int
@@ -38,6 +39,7 @@ class Status:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: BodyKind = "html"
     size: int = 0
+    wait: float = 0
 
 
 @dataclass(frozen=True)
@@ -342,9 +344,10 @@ class Stall:
 
 @dataclass(frozen=True)
 class SlowDrip:
-    """The body at this rate."""
+    """The body at this rate; shared: divided among all requests that are being answered, as by a full line."""
 
     bytes_per_second: int
+    shared: bool = False
 
 
 Says: TypeAlias = (

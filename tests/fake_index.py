@@ -99,6 +99,7 @@ class FakeIndex(Tree):
     host: the name that URLs use for 127.0.0.1. tls: a server's context; URLs are then https.
     log: one record per request in the order of arrival; look at a part of it by slicing, never clear it.
     connections: TCP connections accepted, with or without a request.
+    under_way, busiest: requests that are being answered now, and the most there were at once.
     """
 
     more: Sequence[Tree] = ()
@@ -108,6 +109,8 @@ class FakeIndex(Tree):
     tls: ssl.SSLContext | None = None
     log: list[Wire] = field(default_factory=list, init=False)
     connections: int = field(default=0, init=False)
+    under_way: int = field(default=0, init=False)
+    busiest: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._met: Counter[tuple[object, ...]] = Counter()
@@ -199,6 +202,8 @@ class FakeIndex(Tree):
         # raw_path has the query too, and the escapes as they were sent.
         wire = Wire(number, connection, request.method, request.raw_path, request.headers)
         self.log.append(wire)
+        self.under_way += 1
+        self.busiest = max(self.busiest, self.under_way)
         try:
             answer = self._answer(_ask(wire))
             await asyncio.sleep(answer.delay)
@@ -206,6 +211,8 @@ class FakeIndex(Tree):
         except Exception as error:
             self._errors.append(error)
             raise
+        finally:
+            self.under_way -= 1
 
     # --- what to answer ---
 
@@ -223,7 +230,7 @@ class FakeIndex(Tree):
                 if answer is not None:
                     if isinstance(fault, LoginPage):
                         self._login_pages[ask.target] = fault
-                    return replace(answer, delay=hold)
+                    return replace(answer, delay=answer.delay + hold)
         for place, fault in placed:
             if isinstance(fault, Has) and resource is not None:
                 resource = alter(fault, resource, self._meet(place, fault, ask))
@@ -298,7 +305,7 @@ class FakeIndex(Tree):
 
     async def _send_body(self, number: int, request: web.Request, response: web.StreamResponse, answer: Answer) -> None:
         for pause, piece in answer.pieces():
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause * self.under_way if answer.shares else pause)
             # Counted first: once written, the client may finish, and the test look, before this task runs again.
             before = self.log[number]
             self.log[number] = replace(before, body_bytes=before.body_bytes + len(piece))

@@ -351,10 +351,13 @@ class TestHonest:
         assert index.log[0].status == 200
 
     async def test_connections_are_told_apart(self) -> None:
-        async with one_wheel() as index:
+        async with one_wheel(Silence(0.05)) as index:
             await asyncio.gather(*(send(index.base + FILE) for _ in range(3)))
-        assert index.connections == 3
-        assert sorted(wire.connection for wire in index.log) == [1, 2, 3]
+            await asyncio.sleep(0.01)
+            await send(index.base + FILE)
+        assert index.connections == 4
+        assert (index.busiest, index.under_way) == (3, 0)
+        assert sorted(wire.connection for wire in index.log) == [1, 2, 3, 4]
 
     async def test_tls(self, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
         server, client = contexts
@@ -400,6 +403,10 @@ class TestInstead:
             reply = await send(index.base + FILE)
         assert (reply.status, reply.body, "Content-Type" in reply.headers) == (401, b"", False)
         assert reply.headers["WWW-Authenticate"] == "Basic"
+
+    async def test_a_status_that_is_waited_for(self) -> None:
+        async with one_wheel(Status(503, wait=0.1)) as index:
+            assert (await send(index.base + FILE)).status == 503
 
     async def test_times_are_counted_per_path_and_one_after_the_other(self) -> None:
         wheels = {NAME: WHEEL, "demo-2.0-py3-none-any.whl": WHEEL}
@@ -726,6 +733,11 @@ class TestSays:
     async def test_slow_drip(self) -> None:
         async with one_wheel(SlowDrip(500_000)) as index:
             assert (await send(index.base + FILE)).body == WHEEL
+
+    async def test_a_line_that_is_full(self) -> None:
+        async with one_wheel(SlowDrip(500_000, shared=True)) as index:
+            replies = await asyncio.gather(*(send(index.base + FILE) for _ in range(3)))
+        assert [reply.body for reply in replies] == [WHEEL] * 3
 
     @pytest.mark.parametrize("rate", [None, 10_000, 10**9])
     def test_pieces(self, rate: int | None) -> None:

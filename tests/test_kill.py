@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from corpus import lay_out, make_wheel
 from web_server import serving
+from wire_checks import held_in
 
 import fetcher as fetcher_package
 
@@ -44,20 +45,23 @@ class Site:
     vouched: bool
 
 
-SITES = {
-    "one of 200 MB": (1, 200, True),
-    "one of 200 MB without a digest": (1, 200, False),
-    "200 of 1 MB": (200, 1, True),
+# Such a way that several connections bring a large file: bytes per second of each, and seconds before an answer.
+LINK = {"rate": 20_000_000, "latency": 0.05}
+SITES: dict[str, tuple[int, int, bool, dict[str, Any]]] = {
+    "one of 200 MB": (1, 200, True, {}),
+    "one of 200 MB without a digest": (1, 200, False, {}),
+    "200 of 1 MB": (200, 1, True, {}),
+    "one of 200 MB over a link": (1, 200, True, LINK),
 }
 
 
 @pytest.fixture(params=SITES.values(), ids=SITES)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    count, megabytes, vouched = request.param
+    count, megabytes, vouched, how = request.param
     # Random bytes: no piece is like another, and one that is out of place is seen.
     wheels = [make_wheel(tmp_path / "wheels", f"demo{number}", megabytes * MEGABYTE) for number in range(count)]
     lay_out(wheels, tmp_path / "root")
-    with serving(tmp_path / "root") as server:
+    with serving(tmp_path / "root", **how) as server:
         urls = {wheel: f"{server.url}/files/{wheel.path.name}" for wheel in wheels}
         targets = [f"{url}#sha256={wheel.sha256}" if vouched else url for wheel, url in urls.items()]
         sha256 = {wheel.path.name: wheel.sha256 for wheel in wheels}
@@ -110,8 +114,7 @@ class Program:
     @property
     def held(self) -> int:
         """The bytes in parts that say what they are parts of: nobody can go on from others."""
-        parts = self.dest.glob(".*.part")
-        return sum(part.stat().st_size for part in parts if part.with_name(f"{part.name}.json").exists())
+        return held_in(self.dest)
 
     @property
     def missing(self) -> int:

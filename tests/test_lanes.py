@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from fetcher.download.lanes import END, FAST, GAIN, LEAST, WINDOW, WORTH_HALVING, Growth, Lane, Lanes
+from fetcher.download.lanes import FAST, GAIN, LEAST, WINDOW, WORTH_HALVING, Growth, Lane, Lanes
 from fetcher.segments import Segment
 
 MB = 1_000_000
@@ -14,13 +14,13 @@ DEEDS = st.sampled_from(["answer", "bytes", "fail", "help"])
 def whole(total: int = TOTAL) -> tuple[Lanes, Lane]:
     """A file that one connection has begun to bring."""
     lanes = Lanes([Segment(0, total)])
-    lane = lanes.next(END)
+    lane = lanes.next(0.0)
     assert lane is not None
     return lanes, lane
 
 
 def half(lanes: Lanes, least: int = LEAST) -> Lane:
-    lane = lanes.next(least)
+    lane = lanes.next(0.0, least)
     assert lane is not None
     return lane
 
@@ -40,7 +40,7 @@ class TestSharing:
     def test_it_is_his_once_the_answer_has_begun(self) -> None:
         lanes, first = whole()
         second = half(lanes)
-        assert lanes.accept(second)
+        assert lanes.accept(second, 0.0)
         assert (first.stop, first.was_cut) == (50 * MB, True)
         assert lanes.left == TOTAL
 
@@ -48,21 +48,21 @@ class TestSharing:
         lanes, first = whole()
         lanes.leave(half(lanes))
         assert (first.stop, first.was_cut, lanes.left) == (TOTAL, False, TOTAL)
-        assert lanes.next(LEAST) is not None, "and another may be offered the half"
+        assert lanes.next(0.0, LEAST) is not None, "and another may be offered the half"
 
     def test_too_late(self) -> None:
         """The first has gone over the middle before the answer began."""
         lanes, first = whole()
         second = half(lanes)
         first.at = 50 * MB + 1
-        assert not lanes.accept(second)
+        assert not lanes.accept(second, 0.0)
         assert (first.stop, second.left) == (TOTAL, 0)
 
     def test_just_in_time(self) -> None:
         lanes, first = whole()
         second = half(lanes)
         first.at = 50 * MB
-        assert lanes.accept(second)
+        assert lanes.accept(second, 0.0)
         assert first.left == 0
 
     def test_the_first_failed_before_the_answer_began(self) -> None:
@@ -71,7 +71,7 @@ class TestSharing:
         second = half(lanes)
         first.at = MB
         lanes.leave(first)
-        assert not lanes.accept(second)
+        assert not lanes.accept(second, 0.0)
         lanes.leave(second)
         following = half(lanes)
         assert (following.at, following.stop, following.half_of) == (MB, TOTAL, None)
@@ -79,12 +79,12 @@ class TestSharing:
     def test_one_offer_at_a_time(self) -> None:
         lanes, _ = whole()
         half(lanes)
-        assert lanes.next(LEAST) is None
+        assert lanes.next(0.0, LEAST) is None
 
     def test_the_longest_is_halved(self) -> None:
         lanes, first = whole()
         second = half(lanes)
-        lanes.accept(second)
+        lanes.accept(second, 0.0)
         first.at = 10 * MB
         third = half(lanes)
         assert (third.at, third.stop) == (75 * MB, TOTAL)
@@ -92,7 +92,7 @@ class TestSharing:
     def test_what_is_left_of_a_lane_waits_and_comes_first(self) -> None:
         lanes, _ = whole()
         second = half(lanes)
-        lanes.accept(second)
+        lanes.accept(second, 0.0)
         second.at += MB
         lanes.leave(second)
         third = half(lanes)
@@ -102,7 +102,25 @@ class TestSharing:
     def test_too_little_to_share(self, left: int) -> None:
         lanes, first = whole()
         first.at = first.stop - left
-        assert lanes.next(LEAST) is None
+        assert lanes.next(0.0, LEAST) is None
+
+    def test_next_to_nothing_is_not_waited_for(self) -> None:
+        """However little is left of it; what it brings in a moment it keeps."""
+        lanes, first = whole()
+        first.at, first.stop = 10_000, 210_000
+        third = lanes.next(10.0, LEAST, 20e6)
+        assert third is not None
+        assert (third.at, third.stop) == (10_500, 210_000)
+
+    def test_one_that_has_just_begun_is(self) -> None:
+        lanes, first = whole()
+        first.stop = 200_000
+        assert lanes.next(WINDOW / 2, LEAST, 20e6) is None
+
+    def test_one_that_is_as_slow_as_all_is(self) -> None:
+        lanes, first = whole()
+        first.at, first.stop = 10_000, 210_000
+        assert lanes.next(10.0, LEAST, 1_000.0) is None
 
     def test_gaps_of_an_earlier_run(self) -> None:
         lanes = Lanes([Segment(5, 10), Segment(20, 30)])
@@ -113,7 +131,7 @@ class TestSharing:
     def test_begun_anew(self) -> None:
         lanes = Lanes([Segment(5, 10), Segment(20, 30)])
         lane = half(lanes)
-        lanes.begin_anew(lane, 40)
+        lanes.begin_anew(lane, 40, 0.0)
         assert (lane.at, lane.stop, lanes.left) == (0, 40, 40)
 
     @given(
@@ -128,10 +146,10 @@ class TestSharing:
         brought = [0] * total
         ending = [(0, deed, total) for deed in ("answer", "bytes")] * (2 * len(deeds) + 2)
         for number, deed, count in (*deeds, *ending):
-            if not lanes.active and lanes.next(100) is None:
+            if not lanes.active and lanes.next(0.0, 100) is None:
                 break
             lane = lanes.active[number % len(lanes.active)]
-            if deed == "answer" and lane.half_of is not None and not lanes.accept(lane):
+            if deed == "answer" and lane.half_of is not None and not lanes.accept(lane, 0.0):
                 lanes.leave(lane)
             elif deed == "bytes" and lane.half_of is None:
                 places = range(lane.at, min(lane.stop, lane.at + count))
@@ -140,11 +158,11 @@ class TestSharing:
                 lane.at += len(places)
                 if not lane.left:
                     lanes.leave(lane)
-                    lanes.next(100)
+                    lanes.next(0.0, 100)
             elif deed == "fail":
                 lanes.leave(lane)
             elif deed == "help":
-                lanes.next(100)
+                lanes.next(0.0, 100)
             assert lanes.left == brought.count(0)
         assert set(brought) == {1}
 
@@ -166,8 +184,8 @@ class Link:
             self.step(0.01)
             change = self.growth.decide(self.now, int(self.received), self.lanes, self.most)
             for _ in range(change):
-                if (lane := self.lanes.next(self.growth.worth_halving)) is not None:
-                    self.lanes.accept(lane)
+                if (lane := self.lanes.next(self.now, self.growth.worth_halving, self.growth.usual_rate)) is not None:
+                    self.lanes.accept(lane, self.now)
             for lane in self.lanes.active[change:] if change < 0 else ():
                 self.lanes.leave(lane)
             if self.counts[-1:] != [len(self.lanes.active)]:

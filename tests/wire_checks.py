@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -127,6 +128,21 @@ async def ask_metadata(fetcher: Fetcher, file: File | str, *servers: FakeIndex) 
 def left_in(directory: Path) -> list[str]:
     """What lies in a directory, hidden or not; nothing if it does not exist."""
     return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
+
+
+def held_in(directory: Path) -> int:
+    """The bytes that the parts in a directory hold, as the next run will see it.
+
+    What stands beside a part says where its gaps are (`held`: pairs of start and stop), or null: it is whole up to its
+    end.  Nobody can go on from a part that has nothing beside it, not yet.
+    """
+    held = 0
+    for part in directory.glob(".*.part"):
+        beside = part.with_name(f"{part.name}.json")
+        if beside.exists() and (text := beside.read_bytes()):
+            segments = json.loads(text)["held"]
+            held += part.stat().st_size if segments is None else sum(stop - start for start, stop in segments)
+    return held
 
 
 def assert_within_budget(outcome: Outcome[Any], size: int, *, requests: int = MOST_REQUESTS) -> None:

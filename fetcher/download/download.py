@@ -46,7 +46,7 @@ class Download:
     """A file that is in its place.
 
     `size` and `bytes` (those that crossed the wire) in bytes; `sha256` in lower-case hex; `seconds` by the monotonic
-    clock.  `resumed_from` is the place where an earlier part was taken up, None if there was none.
+    clock.  `resumed_from` is how many bytes an earlier run had left, None if it had left none.
     """
 
     path: Path

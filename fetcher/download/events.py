@@ -12,8 +12,7 @@ __all__ = ["Event", "OnEvent", "Progress", "Retry"]
 class Progress:
     """`received` of `total` bytes (None: not known) of a file are here.
 
-    `resumed_from` is the place where a part that an earlier run left was taken up, None if there was none: this run
-    has brought what lies behind it.
+    `resumed_from` is how many of them an earlier run had left, None if it had left none: this run brought the others.
     """
 
     filename: str

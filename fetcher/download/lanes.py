@@ -7,7 +7,8 @@ A lane is what one connection brings.  Rules:
   then, and if it never comes, the lane goes on over the middle.
 * Twice as many lanes are tried when much is left at the rate that was measured.  They stay if all together are that
   much quicker: so it is where each connection is limited, or the way is long.  Else the last to come go, for good.
-* A connection that is through with its lane takes what nobody brings, or half of the longest lane.
+* A connection that is through with its lane takes what nobody brings, or half of the lane that will take longest; of
+  one that brings next to nothing it takes all that is left.
 
 This file is pure: times are monotonic, in seconds, and come from outside; rates are in bytes per second.
 """
@@ -27,6 +28,8 @@ LEAST = 1 << 20
 # Seconds that must be left, to open more lanes; and for each half of a lane that is shared out.
 WORTH_OPENING = 1.0
 WORTH_HALVING = 0.5
+# A connection so many times slower than usual is not waited for, if what is left of its lane takes as many seconds.
+SLOW = 4.0
 # A connection that is as quick as this is limited by the machine, not by the way.
 FAST = 256e6
 # Seconds over which a rate is measured, and how many times the earlier rate is worth having more lanes.
@@ -38,12 +41,15 @@ GAIN = 1.25
 class Lane:
     """The bytes `[at, stop)` are still to come; `stop` moves down when somebody else brings the later half.
 
-    `half_of` is the lane that it is offered from, None once it is its own.
+    `half_of` is the lane that it is offered from, None once it is its own.  Its bytes began at `first`, at the time
+    `began`.
     """
 
     at: int
     stop: int
     half_of: "Lane | None" = None
+    first: int = 0
+    began: float = 0.0
     was_cut: bool = False
     is_offered: bool = False
 
@@ -51,6 +57,11 @@ class Lane:
     def left(self) -> int:
         """The bytes still to come."""
         return self.stop - self.at
+
+    def rate(self, now: float, usual: float) -> float:
+        """The bytes per second so far; the usual rate, if it is too early to say."""
+        age = now - self.began
+        return (self.at - self.first) / age if age >= WINDOW else usual
 
 
 class Lanes:
@@ -64,33 +75,43 @@ class Lanes:
     def left(self) -> int:
         """The bytes still to come."""
         brought = sum(lane.left for lane in self.active if lane.half_of is None)
-        return brought + sum(len(segment) for segment in self._waiting)
+        return brought + sum(segment.stop - segment.start for segment in self._waiting)
 
     @property
     def are_settled(self) -> bool:
         """Whether every lane is its own."""
         return all(lane.half_of is None for lane in self.active)
 
-    def next(self, least: int) -> Lane | None:
-        """Return a lane for a connection that is free: what nobody brings, else a half of at least `least` bytes."""
-        lane = self._halve(least)
+    def next(self, now: float, least: int = END, usual: float = 0.0) -> Lane | None:
+        """Return a lane for a connection that is free: what nobody brings, else a share of another's.
+
+        `least` are the bytes of a half that is worth a request, `usual` is the rate of a connection.
+        """
+        lane = None if self._waiting else self._share(now, least, usual)
         if self._waiting:
             segment = self._waiting.popleft()
             lane = Lane(segment.start, segment.stop)
         if lane is not None:
+            lane.first, lane.began = lane.at, now
             self.active.append(lane)
         return lane
 
-    def _halve(self, least: int) -> Lane | None:
+    def _share(self, now: float, least: int, usual: float) -> Lane | None:
         whole = [lane for lane in self.active if lane.half_of is None and not lane.is_offered]
-        longest = max(whole, key=lambda lane: lane.left, default=None)
-        if self._waiting or longest is None or longest.left < 2 * least:
+        longest = max(whole, key=lambda lane: lane.left / max(1.0, lane.rate(now, usual)), default=None)
+        if longest is None:
+            return None
+        rate, kept = longest.rate(now, usual), longest.left // 2
+        if SLOW * rate < usual and longest.left > SLOW * rate:
+            kept = min(kept, int(rate * WORTH_HALVING))
+        elif longest.left < 2 * least:
             return None
         longest.is_offered = True
-        return Lane(longest.at + longest.left // 2, longest.stop, half_of=longest)
+        return Lane(longest.at + kept, longest.stop, half_of=longest)
 
-    def accept(self, lane: Lane) -> bool:
+    def accept(self, lane: Lane, now: float) -> bool:
         """Take note that the right answer has begun; False if the half on offer has been brought meanwhile."""
+        lane.first, lane.began = lane.at, now
         whole = self._withdraw(lane)
         if whole is None:
             return True
@@ -106,10 +127,11 @@ class Lanes:
         if self._withdraw(lane) is None and lane.left > 0:
             self._waiting.append(Segment(lane.at, lane.stop))
 
-    def begin_anew(self, lane: Lane, total: int | None) -> None:
+    def begin_anew(self, lane: Lane, total: int | None, now: float) -> None:
         """Make it the only lane, of all bytes."""
         self._waiting.clear()
         lane.at, lane.stop = 0, END if total is None else total
+        lane.first, lane.began, lane.was_cut = 0, now, False
 
     def _withdraw(self, lane: Lane) -> Lane | None:
         """End the offer, if it was one, and return the lane that it was made from."""
@@ -131,9 +153,14 @@ class Growth:
     _window: tuple[float, int] = field(default=(0.0, 0))
 
     @property
+    def usual_rate(self) -> float:
+        """Of one connection."""
+        return self._rate / max(1, self._lanes)
+
+    @property
     def worth_halving(self) -> int:
         """The bytes of a half that is worth a request."""
-        return max(LEAST, int(WORTH_HALVING * self._rate / max(1, self._lanes)))
+        return max(LEAST, int(WORTH_HALVING * self.usual_rate))
 
     def decide(self, now: float, received: int, lanes: Lanes, most: int) -> int:
         """Return how many lanes to open, or (negative) to close; at most `most` are to be open.

@@ -83,6 +83,7 @@ class PartFile:
         self._written: tuple[Segment, ...] = ()
         # By the place of the byte that comes next.
         self._strands: dict[int, _Strand] = {}
+        self._busy: list[_Strand] = []  # being written
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,7 +100,7 @@ class PartFile:
     @property
     def held(self) -> tuple[Segment, ...]:
         """What is here, written or not."""
-        waiting = [Segment(strand.start, end) for end, strand in self._strands.items()]
+        waiting = [Segment(one.start, one.start + one.size) for one in (*self._strands.values(), *self._busy)]
         return merge((*self._written, *waiting)) if waiting else self._written
 
     async def look(self, usable: Choose, digest: Digest, total: int | None, *, trust: bool) -> int | None:
@@ -139,11 +140,14 @@ class PartFile:
         strand.size += len(data)
         self.size += len(data)
         if strand.size >= batch:
+            self._busy.append(strand)
             try:
                 await self._run(self._write, [strand])
             except BaseException:  # a cancelled write loses nothing
                 self._strands[at + len(data)] = strand
                 raise
+            finally:
+                self._busy.remove(strand)
         else:
             self._strands[at + len(data)] = strand
 
@@ -260,10 +264,10 @@ class PartFile:
                 remove(path)
                 remove(beside(path))
                 return
-            os.ftruncate(descriptor, written[-1].stop)
             self._path, self.origin, self._described, self._from_start = path, origin, len(text), False
             self._written, self._has_map = written, origin is not None and origin.held is not None
-            self._map()  # of what was of use
+            self._map()  # of what is of use, before the rest is cut off
+            os.ftruncate(descriptor, written[-1].stop)
             self._descriptor, descriptor = descriptor, -1
         finally:
             if descriptor >= 0:

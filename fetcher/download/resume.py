@@ -56,6 +56,8 @@ __all__ = [
 ]
 
 
+# More were never written at once, and to ask for each gap would cost more than the bytes.
+MOST_HELD = 64
 _ENTITY_TAG = re.compile(r'"[\x21\x23-\x7e]*"')
 
 
@@ -155,7 +157,9 @@ def held_of(size: int, origin: Origin | None) -> tuple[Segment, ...]:
         said = tuple(Segment(start, stop) for start, stop in origin.held)
     except ValueError:
         return ()
-    return said if said == merge(said) and all(segment.stop <= size for segment in said) else ()
+    if said != merge(said) or any(segment.stop > size for segment in said):
+        return ()
+    return said if len(said) <= MOST_HELD else said[: said[0].start == 0]
 
 
 def outlives(origin: Origin, file: File) -> bool:
@@ -192,7 +196,7 @@ def decide_request(held: Sequence[Segment], origin: Origin | None, file: File) -
     if _strong(origin.etag) is None:
         return FromStart()
     # With all here, only the server can say whether it is still the file.
-    return Rest(missing or Segment(origin.total - 1, origin.total), origin.etag)
+    return Rest(Segment(origin.total - 1, origin.total) if missing is None else missing, origin.etag)
 
 
 def _fits(origin: Origin, wanted: Origin) -> bool:

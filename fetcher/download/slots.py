@@ -114,12 +114,10 @@ class Slots:
 
     def create(self) -> tuple[str, int, bool]:
         """Create a part; return its path, a descriptor, and whether a later run will find it.  Raises OSError."""
-        os.makedirs(self.directory, exist_ok=True)
         for slot in range(SLOTS):
             path = self._path(slot)
             try:
-                # 0o666 as `open` has it: the user's umask decides.
-                descriptor = os.open(path, _NEW, 0o666)
+                descriptor = _open_new(path)
             except FileExistsError:
                 continue
             if own(descriptor, path):
@@ -128,10 +126,19 @@ class Slots:
                 remove(path)
             os.close(descriptor)
         path = self._path(secrets.token_hex(4))
-        return path, os.open(path, _NEW, 0o666), False
+        return path, _open_new(path), False
 
     def _path(self, slot: int | str) -> str:
         return os.path.join(self.directory, f"{self._stem}.{slot}.part")
+
+
+def _open_new(path: str) -> int:
+    try:
+        # 0o666 as `open` has it: the user's umask decides.
+        return os.open(path, _NEW, 0o666)
+    except FileNotFoundError:  # somebody has removed the directory meanwhile
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, _NEW, 0o666)
 
 
 def own(descriptor: int, path: str) -> bool:

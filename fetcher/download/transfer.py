@@ -6,6 +6,7 @@ of no use, the whole is asked for, by one.
 """
 
 import logging
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -30,10 +31,11 @@ from fetcher.download.resume import (
     origin_of,
     outlives,
 )
-from fetcher.errors import BadReply, FetcherError, TransportError, Truncated
+from fetcher.errors import AuthError, BadReply, FetcherError, StatusError, TransportError, Truncated
 from fetcher.index.files import File
 from fetcher.index.urls import redact
 from fetcher.segments import Segment, gaps
+from fetcher.transport.hosts import Host
 from fetcher.transport.reply import EXPIRED, RANGE_REFUSALS, UNSATISFIABLE, Expired, Whole, decide_whole
 from fetcher.transport.transport import Answer, Meter, Request, Transport
 
@@ -47,13 +49,15 @@ logger = logging.getLogger(__name__)
 # What several connections hold each before it is written.
 LANE_BATCH = 1 << 20
 ONE_BYTE = Segment(0, 1)
+# A new signature must bring at least so much, or a server could keep us for ever.
+LEAST_FOR_A_SIGNATURE = 256 * 1024
 
 
 class Transfer:
     """One file's way into its part file.
 
-    `bytes` are those that crossed the wire; `resumed_from` is how many were here from an earlier run, None if there
-    were none; `joined`: bytes of several answers stand in the part.  `on_event` is told of bytes and retries.
+    `bytes` are those that crossed the wire; `resumed_from` is how many an earlier run had left, None if there were
+    none; `joined`: bytes of several answers stand in the part.  `on_event` is told of bytes and retries.
     """
 
     def __init__(
@@ -105,7 +109,7 @@ class Transfer:
             case Rest(asked):
                 missing = tuple(gaps(self._part.held, total or asked.stop))
                 self._lanes = Lanes(missing or [asked])
-        return self._lanes.next(END)
+        return self._lanes.next(monotonic())
 
     def _asked_first(self) -> FromStart | Rest | Complete:
         if self._whole_only:
@@ -117,15 +121,19 @@ class Transfer:
             async with AsyncExitStack() as self._open:
                 await self._work(lane)
         except BaseExceptionGroup as group:
-            raise _only(group) from None
+            raise _first(group) from None
         finally:
             self._tasks = None
 
-    async def _help(self, lane: Lane) -> None:
+    async def _help(self, lane: Lane, host: Host) -> None:
         """Bring lanes until there are none, or it turns out that fewer connections would do."""
+        host.coming -= 1  # from here on it has a place of its own
         with CancelScope() as scope:
             self._helpers.append(scope)
-            await self._work(lane)
+            try:
+                await self._work(lane)
+            finally:
+                self._helpers.remove(scope)
 
     async def _work(self, lane: Lane) -> None:
         """Bring one lane after the other; what cannot be brought is left to the others."""
@@ -141,28 +149,34 @@ class Transfer:
             if reason is not None:
                 self._give_up(reason)
                 return
-            following = self._lanes.next(self._growth.worth_halving)
+            following = self._next_lane()
+        if not self._lanes.left:
+            self._dismiss(self._helpers)  # whoever still waits for an answer waits in vain
+
+    def _next_lane(self) -> Lane | None:
+        return self._lanes.next(monotonic(), self._growth.worth_halving, self._growth.usual_rate)
 
     def _give_up(self, reason: FetcherError | Refuse) -> None:
         """Go on with fewer connections; if this was the last, it is the end."""
         if self._lanes.active:
             host, still = self._transport.host(self._url), len(self._lanes.active)
             logger.info("%s: one of %d connections ended: %s", redact(self._file.url), still + 1, reason)
-            host.lanes, self._growth.is_over = min(host.lanes, still), True
-        else:
+            self._growth.is_over = True
+            if isinstance(reason, Refuse | AuthError | StatusError):
+                host.lanes = min(host.lanes, still)
+        elif self._lanes.left:
             self._end = reason
 
     async def _bring(self, lane: Lane) -> Refuse | None:
         """Bring the bytes of a lane; return why they cannot be had, if it is not an error."""
         url = self._url if lane.half_of is not None or self._lanes.active != [lane] else self._file.url
-        before = -1
-        while lane.at > before:
-            before = lane.at
-            outcome = await self._ask(lane, url)
-            if not isinstance(outcome, Expired):
-                return outcome
+        renewed_at: int | None = None
+        while isinstance(outcome := await self._ask(lane, url), Expired):
+            if renewed_at is not None and lane.at < renewed_at + LEAST_FOR_A_SIGNATURE:
+                return Refuse("a signature that expires when it is new")
+            renewed_at = lane.at
             url = await self._renew(url)
-        return Refuse("a signature that has expired when it is new")
+        return outcome
 
     async def _ask(self, lane: Lane, url: str) -> Refuse | Expired | None:
         asked: FromStart | Rest = FromStart()
@@ -184,7 +198,9 @@ class Transfer:
     def _asked(self, lane: Lane) -> FromStart | Rest:
         """Return what is asked for next, by what is here already."""
         asked = self._asked_first()
-        return Rest(Segment(lane.at, lane.stop), asked.if_range) if isinstance(asked, Rest) else FromStart()
+        if isinstance(asked, FromStart):
+            return asked
+        return Rest(Segment(lane.at, lane.stop), asked.if_range if isinstance(asked, Rest) else None)
 
     def _request(self, lane: Lane, url: str, asked: FromStart | Rest) -> Request:
         rest = asked if isinstance(asked, Rest) else None
@@ -207,8 +223,10 @@ class Transfer:
             if self._url == url:
                 request = Request(self._file.url, self._file.listed_by, wanted=ONE_BYTE, handled=RANGE_REFUSALS)
                 meter = Meter()
-                self._url = await self._transport.ask(request, _where, meter)
-                self.bytes += meter.bytes
+                try:
+                    self._url = await self._transport.ask(request, _where, meter)
+                finally:
+                    self.bytes += meter.bytes
             return self._url
 
     async def _consume(
@@ -232,12 +250,17 @@ class Transfer:
         return None
 
     async def _append(self, lane: Lane, answer: Answer) -> Refuse | None:
-        if not self._lanes.accept(lane):
+        if not self._lanes.accept(lane, monotonic()):
             answer.response.abandon()  # the one who had it was quicker
             return None
-        self._url = answer.reply.url
+        self._see_where(answer)
         self.joined = True
         return await self._receive(lane, answer, await answer.response.read_some())
+
+    def _see_where(self, answer: Answer) -> None:
+        """Ask for the next lanes where this one came from, if a redirect led there."""
+        if len(answer.hops) > 1:
+            self._url = answer.reply.url
 
     async def _restart(self, lane: Lane, answer: Answer) -> None:
         """Take the whole file from its start."""
@@ -248,10 +271,11 @@ class Transfer:
         expected = file.size if file.size is not None else answer.reply.body_size
         if file.size is None and expected is not None and expected > SMALL:
             await part.make_room(expected)
-        self._lanes.begin_anew(lane, expected)
-        self._url, self._total = answer.reply.url, answer.reply.body_size or file.size
+        self._lanes.begin_anew(lane, expected, monotonic())
+        self._see_where(answer)
+        self._total = answer.reply.body_size or file.size
         self.joined, self.resumed_from = False, None
-        if answer.reply.accept_ranges == "none":
+        if answer.reply.accept_ranges == "none" or answer.reply.body_size not in (None, expected):
             self._growth.is_over = True
         if await self._receive(lane, answer, head) is not None:
             part.spoil()
@@ -264,7 +288,8 @@ class Transfer:
             if len(chunk) > lane.left and not lane.was_cut:
                 response.abandon()
                 return Refuse("more than the bytes announced")
-            await self._take(lane, chunk[: lane.left], response.batch)
+            if lane.left:
+                await self._take(lane, chunk[: lane.left], response.batch)
             if lane.was_cut and not lane.left:
                 response.abandon()  # the rest of it is another lane
                 return None
@@ -297,13 +322,21 @@ class Transfer:
         host, open_now = self._transport.host(self._url), len(self._lanes.active)
         most = min(host.lanes, open_now + host.room_for_lanes)
         change = self._growth.decide(monotonic(), self._part.size, self._lanes, most)
+        if change > 0 and not isinstance(self._asked_first(), Rest):
+            self._growth.is_over = True  # the rest of it cannot be asked for
+            return
         for _ in range(change):
-            if (lane := self._lanes.next(self._growth.worth_halving)) is not None:
+            if (lane := self._next_lane()) is not None:
                 # Most files need no group, and making one takes as long as a tenth of the request for a small file.
                 if self._tasks is None:
                     self._tasks = await self._open.enter_async_context(anyio.create_task_group())
-                self._tasks.start_soon(self._help, lane)
-        for scope in self._helpers[change:] if change < 0 else ():
+                host.coming += 1
+                self._tasks.start_soon(self._help, lane, host)
+        if change < 0:
+            self._dismiss(self._helpers[change:])
+
+    def _dismiss(self, helpers: Iterable[CancelScope]) -> None:
+        for scope in list(helpers):
             scope.cancel()
 
     async def _checked_head(self, answer: Answer) -> bytes:
@@ -321,9 +354,9 @@ async def _where(answer: Answer) -> str:
     return answer.reply.url
 
 
-def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception in a group of one, which the group would only hide."""
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first exception of a group: a caller hears of one, however many connections met the same."""
     error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+    while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

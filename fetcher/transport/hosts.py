@@ -24,7 +24,7 @@ class Host:
     `cool_until` is a monotonic time in seconds before which nothing is sent there, `cooled_by` the status that asked
     for that.  The two refusals are set only when the same file was then had in another form, so that one file's fault
     is not held against its host; a later 206 heals `refuses_ranges`.  `lanes` bounds the connections when several bring
-    one file: where one more was refused, it is as many as there were.
+    one file: where one more was refused, it is as many as there were; `coming` of them are begun and have no place yet.
     """
 
     limit: Limit
@@ -34,6 +34,7 @@ class Host:
     refuses_suffix: bool = False
     refuses_ranges: bool = False
     lanes: int = MOST_LANES
+    coming: int = 0
     _knows_ranges: bool = False
     # Set once something has come; None as long as nobody has asked.
     _heard: Event | None = None
@@ -44,7 +45,7 @@ class Host:
     @property
     def room_for_lanes(self) -> int:
         """How many connections more may help to bring a file: the host's other connections count, too."""
-        return int(min(MOST_LANES - self.limiter.borrowed_tokens, self.limiter.available_tokens))
+        return int(min(MOST_LANES - self.limiter.borrowed_tokens, self.limiter.available_tokens)) - self.coming
 
     def answered(self, seconds: float) -> None:
         """Take note of how long an answer took."""
