@@ -205,8 +205,10 @@ class PartFile:
             try:
                 return work(*arguments)
             except OSError as error:
-                size = os.fstat(self._descriptor).st_size if self._descriptor >= 0 else 0
-                self._volumes.failed(self._slots.directory, size, error)
+                if self._claim is not None:
+                    if self._descriptor >= 0:
+                        self._claim.written = os.fstat(self._descriptor).st_size
+                    self._volumes.failed(self._claim, self._slots.directory, error)
                 raise
 
     @property
@@ -302,6 +304,7 @@ class PartFile:
         self._written = merge((*self._written, Segment(strand.start, strand.start + strand.size)))
         if self._claim is not None:
             self._claim.left = max(0, self._claim.left - strand.size)
+            self._claim.written += strand.size
 
     def _digest(self, most: int) -> None:
         """Digest what was written behind a gap that is closed now."""

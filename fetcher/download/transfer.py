@@ -145,9 +145,10 @@ class Transfer:
             except FetcherError as error:
                 reason = error
             finally:
+                is_own = following.half_of is None  # else another brings its bytes
                 self._lanes.leave(following)
             if reason is not None:
-                self._give_up(reason)
+                self._give_up(reason, is_own=is_own)
                 return
             following = self._next_lane()
         if not self._lanes.left:
@@ -156,7 +157,7 @@ class Transfer:
     def _next_lane(self) -> Lane | None:
         return self._lanes.next(monotonic(), self._growth.worth_halving, self._growth.usual_rate)
 
-    def _give_up(self, reason: FetcherError | Refuse) -> None:
+    def _give_up(self, reason: FetcherError | Refuse, *, is_own: bool) -> None:
         """Go on with fewer connections; if this was the last, it is the end."""
         if self._lanes.active:
             host, still = self._transport.host(self._url), len(self._lanes.active)
@@ -164,7 +165,7 @@ class Transfer:
             self._growth.is_over = True
             if isinstance(reason, Refuse | AuthError | StatusError):
                 host.lanes = min(host.lanes, still)
-        elif self._lanes.left:
+        elif is_own or self._lanes.left:
             self._end = reason
 
     async def _bring(self, lane: Lane) -> Refuse | None:
@@ -198,8 +199,8 @@ class Transfer:
     def _asked(self, lane: Lane) -> FromStart | Rest:
         """Return what is asked for next, by what is here already."""
         asked = self._asked_first()
-        if isinstance(asked, FromStart):
-            return asked
+        if isinstance(asked, FromStart) or not lane.left:  # all came, and was no good
+            return FromStart()
         return Rest(Segment(lane.at, lane.stop), asked.if_range if isinstance(asked, Rest) else None)
 
     def _request(self, lane: Lane, url: str, asked: FromStart | Rest) -> Request:

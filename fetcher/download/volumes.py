@@ -18,16 +18,17 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @dataclass(eq=False)
 class Claim:
-    """A place where somebody writes; `left` are the bytes still to be written, as far as that is known."""
+    """A place where somebody writes: so many bytes are `written`, and `left` to be written as far as that is known."""
 
     device: int
     left: int = 0
+    written: int = 0
 
 
 class Volumes:
     """All volumes of this run; `leftovers` says of which files parts lie in a directory.
 
-    A volume that was too small for somebody gets no new work of unknown size before it has more room than he found.
+    A volume that was too small gets no new work of unknown size before it has more room than there was in all.
     Its methods look at the disk: call them in a thread.
     """
 
@@ -60,11 +61,12 @@ class Volumes:
         with self._lock:
             self._claims[claim.device].discard(claim)
 
-    def failed(self, directory: str, written: int, error: OSError) -> None:
-        """Take note of an error; if the volume is full, what was written and what is free was not enough."""
+    def failed(self, claim: Claim, directory: str, error: OSError) -> None:
+        """Take note of an error; if the volume is full, all that is written now and free was not enough."""
         if error.errno in FULL:
             with suppress(OSError), self._lock:
-                self._note(os.stat(directory).st_dev, written + shutil.disk_usage(directory).free)
+                written = sum(other.written for other in self._claims[claim.device])
+                self._note(claim.device, written + shutil.disk_usage(directory).free)
 
     def _note(self, device: int, room: int) -> None:
         self._too_small[device] = max(room, self._too_small.get(device, -1))
