@@ -42,11 +42,15 @@ from program import (
 from server import Server, serving
 
 FILE_SIZE, QUICK_FILE_SIZE = 1024 * MIB, 64 * MIB
-LINK_FILE_SIZE, QUICK_LINK_FILE_SIZE = 256 * MIB, 16 * MIB
+LINK_FILE_SIZE, QUICK_LINK_FILE_SIZE = 500 * MIB, 16 * MIB
 LINK_WHEELS, QUICK_LINK_WHEELS = 60, 10
 LATENCY = 0.05
 RATE = 20_000_000
 LINK = f"a link of {RATE / 1e6:.0f} MB/s a connection, {LATENCY * 1000:.0f} ms"
+SHARED_RATE = 100_000_000
+SHARED_LINK = f"a link of {SHARED_RATE / 1e6:.0f} MB/s for all connections together, {LATENCY * 1000:.0f} ms"
+# With a rate of its own, were it one that is never reached, fetcher has one connection for a file.
+ALONE = ("--limit-rate", "10000M")
 # Twice, so that memory which grows with the number of files is seen.
 SMALL_FILES, QUICK_SMALL_FILES = (2_000, 10_000), (100, 500)
 # With METADATA and the zip directory such a wheel has 10 KB.
@@ -109,6 +113,11 @@ def link_file(job: Job, _: Choose) -> list[Entrant]:
     ]
 
 
+def shared_link_file(job: Job, _: Choose) -> list[Entrant]:
+    """Return what several connections cost where they bring nothing."""
+    return [fetcher(job), fetcher(job, *ALONE)]
+
+
 def link_corpus(job: Job, choose: Choose) -> list[Entrant]:
     """Return who brings many files over the link."""
     return [
@@ -122,14 +131,14 @@ def link_corpus(job: Job, choose: Choose) -> list[Entrant]:
 
 @dataclass(frozen=True)
 class Table:
-    """A table to be: its title, the wheels to bring, over the link or not, who brings them, and where to.
+    """A table to be: its title, the wheels to bring, over which link if any, who brings them, and where to.
 
     The wheels are made when they are needed: not every call wants every table.  `scratch` is as for `alternate`.
     """
 
     title: str
     wheels: Callable[[], Sequence[Wheel]]
-    linked: bool
+    link: str
     entrants: Callable[[Job, Choose], list[Entrant]]
     scratch: Path | None = None
 
@@ -140,15 +149,21 @@ def tables(chosen: Namespace, corpus: Sequence[Wheel], folder: Path) -> list[Tab
     link_size = min(size, QUICK_LINK_FILE_SIZE if chosen.quick else LINK_FILE_SIZE)
     few = spread(corpus, QUICK_LINK_WHEELS if chosen.quick else LINK_WHEELS)
     return [
-        Table(f"one file of {human_size(size)}, verified", lambda: [make_wheel(folder, "one", size)], False, fast_file),
-        Table(f"the whole corpus, {_described(corpus)}, verified", lambda: corpus, False, fast_corpus),
+        Table(f"one file of {human_size(size)}, verified", lambda: [make_wheel(folder, "one", size)], "", fast_file),
+        Table(f"the whole corpus, {_described(corpus)}, verified", lambda: corpus, "", fast_corpus),
         Table(
             f"{LINK}: a file of {human_size(link_size)}",
             lambda: [make_wheel(folder, "link", link_size)],
-            True,
+            LINK,
             link_file,
         ),
-        Table(f"{LINK}: {_described(few)}", lambda: few, True, link_corpus),
+        Table(
+            f"{SHARED_LINK}: a file of {human_size(link_size)}",
+            lambda: [make_wheel(folder, "shared", link_size)],
+            SHARED_LINK,
+            shared_link_file,
+        ),
+        Table(f"{LINK}: {_described(few)}", lambda: few, LINK, link_corpus),
         *(small_files(count, folder) for count in (QUICK_SMALL_FILES if chosen.quick else SMALL_FILES)),
     ]
 
@@ -158,7 +173,7 @@ def small_files(count: int, folder: Path) -> Table:
     return Table(
         f"{count:,} files of 10 KB, verified",
         lambda: [make_wheel(folder / "small", f"small-{number}", SMALL_DATA) for number in range(count)],
-        False,
+        "",
         fast_files,
         SCRATCH,
     )
@@ -258,10 +273,14 @@ def main(arguments: Sequence[str]) -> None:
         wanted = [table for table in tables(chosen, corpus, Path(folder)) if chosen.only.lower() in table.title.lower()]
         if not wanted:
             raise Failed(f"no table has {chosen.only!r} in its title")
-        with serving(site) as server, serving(site, latency=LATENCY, rate=RATE) as link:
+        with (
+            serving(site) as server,
+            serving(site, latency=LATENCY, rate=RATE) as link,
+            serving(site, latency=LATENCY, rate=SHARED_RATE, shared=True) as shared_link,
+        ):
             print_method(chosen, corpus, server, link)
             for table in wanted:
-                run_table(table, link if table.linked else server, site, chosen)
+                run_table(table, {LINK: link, SHARED_LINK: shared_link}.get(table.link, server), site, chosen)
 
 
 if __name__ == "__main__":

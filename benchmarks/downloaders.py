@@ -76,11 +76,12 @@ def entrant(job: Job, name: str, command: Sequence[str], needs: Sequence[str] = 
     return Contestant(name, command, job.check, ENVIRONMENT)
 
 
-def fetcher(job: Job) -> Entrant:
+def fetcher(job: Job, *flags: str) -> Entrant:
     """`fetcher get`: each file against the digest in its URL."""
     urls = job.listing("fetcher", lambda url, wheel: f"{url}#sha256={wheel.sha256}")
-    flags = ["--no-config", "--quiet", "--no-progress", "--dest", "{out}"]
-    return entrant(job, "fetcher", [sys.executable, "-m", "fetcher", "get", *flags, "-r", urls])
+    always = ["--no-config", "--quiet", "--no-progress", "--dest", "{out}"]
+    command = [sys.executable, "-m", "fetcher", "get", *always, *flags, "-r", urls]
+    return entrant(job, " ".join(["fetcher", *flags]), command)
 
 
 def curl(job: Job, *flags: str) -> Entrant:

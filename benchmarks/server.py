@@ -55,8 +55,13 @@ class Server:
 
 
 @contextmanager
-def serving(root: Path, *, latency: float = 0.0, rate: int | None = None, ranges: bool = True) -> Iterator[Server]:
-    """Serve `root`: `latency` in seconds before each answer, `rate` in bytes per second of each.  Raises NoServer."""
+def serving(
+    root: Path, *, latency: float = 0.0, rate: int | None = None, shared: bool = False, ranges: bool = True
+) -> Iterator[Server]:
+    """Serve `root`: `latency` in seconds before each answer, `rate` in bytes per second of each, or of all together.
+
+    Raises NoServer.
+    """
     nginx, lua = find_program("nginx"), _lua_folder()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetcher-bench-")))
@@ -65,8 +70,8 @@ def serving(root: Path, *, latency: float = 0.0, rate: int | None = None, ranges
         log.touch()
         if nginx:
             own = latency if lua else 0.0
-            command = _nginx(nginx, folder, root, port, own if lua else None, lua, rate, ranges)
-            own_rate = rate
+            own_rate = None if shared else rate
+            command = _nginx(nginx, folder, root, port, own if lua else None, lua, own_rate, ranges)
         elif caddy := find_program("caddy"):
             own, own_rate = 0.0, None
             command = _caddy(caddy, folder, root, port, ranges)
@@ -76,6 +81,7 @@ def serving(root: Path, *, latency: float = 0.0, rate: int | None = None, ranges
         name = _version([nginx, "-v"]) if nginx else "Caddy " + _version([command[0], "version"]).split()[0]
         if own != latency or own_rate != rate:
             relay = [sys.executable, str(RELAY), str(relay_port), str(port), str(latency - own), str(rate or 0)]
+            relay += ["shared"] if shared else []
             stack.enter_context(_running(relay, folder, relay_port))
             port, name = relay_port, f"{name} behind a relay"
         yield Server(f"http://127.0.0.1:{port}", name, log)
