@@ -19,11 +19,13 @@ from fetcher.download.resume import (
     decide_answer,
     decide_request,
     dump_origin,
+    held_of,
     origin_of,
     parse_origin,
+    usable,
 )
 from fetcher.segments import Segment
-from fetcher.transport.reply import Reply
+from fetcher.transport.reply import Expired, Reply
 
 URL = "https://host/files/demo-1.0-py3-none-any.whl"
 SHA256, OTHER_SHA256 = "a" * 64, "b" * 64
@@ -146,6 +148,75 @@ def test_only_what_is_missing_is_asked_for(held: int, of: Origin, file: File) ->
             assert of.digest is not None
         case FromStart():
             pass
+
+
+# --- parts with gaps ---------------------------------------------------------------------------------------------
+
+GAPPED = (Segment(0, 100), Segment(300, 500))
+
+
+def test_the_first_gap_is_asked_for() -> None:
+    assert decide_request(GAPPED, origin(), NAMED) == Rest(Segment(100, 300))
+    assert decide_request(GAPPED, tagged(), SIZED) == Rest(Segment(100, 300), ETAG)
+    assert decide_request((Segment(300, 500),), origin(), NAMED) == Rest(Segment(0, 300))
+
+
+@pytest.mark.parametrize(
+    ("size", "said", "held"),
+    [
+        (400, None, (Segment(0, 400),)),
+        (0, None, ()),
+        (500, ((0, 100), (300, 500)), GAPPED),
+        (600, ((0, 100), (300, 500)), GAPPED),
+        (500, (), ()),
+        pytest.param(499, ((0, 100), (300, 500)), (), id="beyond the end of the part"),
+        pytest.param(500, ((0, 100), (100, 200)), (), id="in pieces that touch"),
+        pytest.param(500, ((300, 500), (0, 100)), (), id="in disorder"),
+        pytest.param(500, ((0, 0),), (), id="nothing"),
+        pytest.param(500, ((-5, 100),), (), id="before the start"),
+        pytest.param(500, ((100, 50),), (), id="backwards"),
+        pytest.param(500, tuple((2 * n, 2 * n + 1) for n in range(65)), (Segment(0, 1),), id="more than anybody wrote"),
+        pytest.param(500, tuple((2 * n + 1, 2 * n + 2) for n in range(65)), (), id="many, without the first"),
+    ],
+)
+def test_what_a_part_holds(size: int, said: tuple[tuple[int, int], ...] | None, held: tuple[Segment, ...]) -> None:
+    assert held_of(size, origin(held=said)) == held
+
+
+def test_without_an_origin_a_part_holds_nothing() -> None:
+    assert held_of(400, None) == ()
+
+
+SDIST = File("demo-1.0.tar.gz", URL)
+
+
+@pytest.mark.parametrize(
+    ("held", "of", "file", "expected"),
+    [
+        pytest.param(GAPPED, origin(), NAMED, GAPPED, id="by digest"),
+        pytest.param(GAPPED, tagged(), SIZED, GAPPED, id="by validator"),
+        pytest.param(GAPPED, origin(digest=f"sha256:{OTHER_SHA256}"), NAMED, (), id="of another file"),
+        pytest.param(GAPPED, None, NAMED, (), id="of nobody knows what"),
+        pytest.param(holding(TOTAL), origin(), NAMED, holding(TOTAL), id="all of it"),
+        pytest.param(holding(TOTAL), tagged(), SIZED, holding(TOTAL - 1), id="all of it, whose last byte is asked for"),
+        pytest.param(GAPPED, tagged(), SDIST, (), id="an sdist, in which nothing tells a lost byte"),
+    ],
+)
+def test_what_another_run_can_use(
+    held: tuple[Segment, ...], of: Origin | None, file: File, expected: tuple[Segment, ...]
+) -> None:
+    assert usable(held, of, file) == expected
+
+
+def test_one_byte_that_only_the_server_can_vouch_for() -> None:
+    assert usable((Segment(0, 1),), tagged(total=1), file_at(sha256=None, size=1)) == ()
+
+
+def test_an_expired_signature() -> None:
+    """Only of a URL that a redirect led to: from the file's own it is what it says."""
+    answer = decide_answer(Reply(URL, 403), Rest(REST), origin(), redirected=True)
+    assert answer == Expired()
+    assert isinstance(decide_answer(Reply(URL, 416), Rest(REST), origin(), redirected=True), Refuse)
 
 
 # --- what the answer means ---------------------------------------------------------------------------------------

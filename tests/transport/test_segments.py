@@ -1,9 +1,11 @@
 """Half-open segments and the two headers that speak of them (RFC 9110 §14)."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, strategies as st
 
-from fetcher.segments import ContentRange, Piece, Segment, Suffix, parse_content_range, range_header
+from fetcher.segments import ContentRange, Piece, Segment, Suffix, gaps, merge, parse_content_range, range_header
 
 _numbers = st.integers(0, 10**12)
 
@@ -115,3 +117,25 @@ class TestContentRange:
         told = parse_content_range(text)
         if told is not None and told.segment is not None and told.total is not None:
             assert told.segment.stop <= told.total
+
+
+class TestHeld:
+    def test_what_touches_or_overlaps_is_one(self) -> None:
+        held = [Segment(20, 30), Segment(0, 5), Segment(5, 10), Segment(8, 9), Segment(25, 40)]
+        assert merge(held) == (Segment(0, 10), Segment(20, 40))
+
+    def test_gaps(self) -> None:
+        assert list(gaps([Segment(2, 5), Segment(8, 9)], 12)) == [Segment(0, 2), Segment(5, 8), Segment(9, 12)]
+        assert list(gaps([Segment(0, 12)], 12)) == []
+        assert list(gaps([], 12)) == [Segment(0, 12)]
+        assert list(gaps([Segment(3, 20)], 12)) == [Segment(0, 3)], "held beyond the end"
+
+    @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20))), st.integers(1, 90))
+    def test_what_is_held_and_what_is_missing_are_the_whole(self, spans: list[tuple[int, int]], total: int) -> None:
+        said = [Segment(start, start + length) for start, length in spans]
+        held = merge(said)
+        places = {place for segment in said for place in range(segment.start, segment.stop)}
+        assert [place for segment in held for place in range(segment.start, segment.stop)] == sorted(places)
+        assert all(before.stop < after.start for before, after in pairwise(held))
+        missing = [place for gap in gaps(held, total) for place in range(gap.start, gap.stop)]
+        assert missing == [place for place in range(total) if place not in places]
