@@ -452,9 +452,7 @@ class NotAWheel(ContentError):
     detail: str = ""
 
     def __str__(self) -> str:
-        what = _KINDS.get(self.kind, "something that is no zip")
-        said = f" ({self.detail})" if self.detail else ""
-        return f"instead of {self.filename} came {what}{said} from {self.url}"
+        return _instead(self, "something that is no zip")
 
 
 @dataclass(eq=False)
@@ -467,9 +465,13 @@ class NotAnSdist(ContentError):
     detail: str = ""
 
     def __str__(self) -> str:
-        what = _KINDS.get(self.kind, "something that is no such archive")
-        said = f" ({self.detail})" if self.detail else ""
-        return f"instead of {self.filename} came {what}{said} from {self.url}"
+        return _instead(self, "something that is no such archive")
+
+
+def _instead(error: NotAWheel | NotAnSdist, other: str) -> str:
+    what = _KINDS.get(error.kind, other)
+    said = f" ({error.detail})" if error.detail else ""
+    return f"instead of {error.filename} came {what}{said} from {error.url}"
 
 
 @dataclass(eq=False)

@@ -167,6 +167,11 @@ class TestSharing:
         assert set(brought) == {1}
 
 
+def decide(growth: Growth, now: float, received: int, lanes: Lanes, most: int = 8) -> int:
+    """As it is asked for each chunk."""
+    return growth.decide(lanes.left, most) if growth.measure(now, received, lanes) else 0
+
+
 class Link:
     """A file on its way: each connection brings `each` bytes a second, all together at most `all_together`."""
 
@@ -182,7 +187,7 @@ class Link:
         until = self.now + seconds
         while self.now < until and self.lanes.left > 0:
             self.step(0.01)
-            change = self.growth.decide(self.now, int(self.received), self.lanes, self.most)
+            change = decide(self.growth, self.now, int(self.received), self.lanes, self.most)
             for _ in range(change):
                 if (lane := self.lanes.next(self.now, self.growth.worth_halving, self.growth.usual_rate)) is not None:
                     self.lanes.accept(lane, self.now)
@@ -241,29 +246,29 @@ class TestGrowth:
     def test_nothing_is_decided_before_a_window_is_over(self) -> None:
         lanes, _ = whole()
         growth = Growth()
-        decided = [growth.decide(now, int(now * 20e6), lanes, 8) for now in (0.0, WINDOW / 2, WINDOW * 0.99)]
+        decided = [decide(growth, now, int(now * 20e6), lanes) for now in (0.0, WINDOW / 2, WINDOW * 0.99)]
         assert decided == [0, 0, 0]
 
     def test_nothing_is_decided_while_an_answer_is_awaited(self) -> None:
         lanes, _ = whole(500 * MB)
         growth = Growth()
-        assert [growth.decide(now, int(now * 20e6), lanes, 8) for now in (0.0, WINDOW)] == [0, 1]
+        assert [decide(growth, now, int(now * 20e6), lanes) for now in (0.0, WINDOW)] == [0, 1]
         half(lanes)
-        assert [growth.decide(now, int(now * 20e6), lanes, 8) for now in (WINDOW, 9 * WINDOW, 20 * WINDOW)] == [0, 0, 0]
+        assert [decide(growth, now, int(now * 20e6), lanes) for now in (WINDOW, 9 * WINDOW, 20 * WINDOW)] == [0, 0, 0]
 
     def test_refused(self) -> None:
         """The helper went without an answer: no other is tried."""
         lanes, _ = whole(500 * MB)
         growth = Growth()
-        assert [growth.decide(now, int(now * 20e6), lanes, 8) for now in (0.0, WINDOW)] == [0, 1]
+        assert [decide(growth, now, int(now * 20e6), lanes) for now in (0.0, WINDOW)] == [0, 1]
         lanes.leave(half(lanes))
-        assert [growth.decide(now, int(now * 20e6), lanes, 8) for now in (2 * WINDOW, 4 * WINDOW)] == [0, 0]
+        assert [decide(growth, now, int(now * 20e6), lanes) for now in (2 * WINDOW, 4 * WINDOW)] == [0, 0]
         assert growth.is_over
 
     def test_begun_anew_the_rate_means_nothing(self) -> None:
         lanes, _ = whole(500 * MB)
         growth = Growth()
-        assert [growth.decide(now, count, lanes, 8) for now, count in ((0.0, 50 * MB), (WINDOW, 0))] == [0, 0]
+        assert [decide(growth, now, count, lanes) for now, count in ((0.0, 50 * MB), (WINDOW, 0))] == [0, 0]
 
     def test_a_half_worth_a_request_grows_with_the_rate(self) -> None:
         link = Link(20e6)

@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import IO
 
 from fetcher.content import read_plan
-from fetcher.digest import Digest
+from fetcher.digest import Digest, strongest
 from fetcher.disk import on_disk
 from fetcher.download.events import OnEvent, Progress
 from fetcher.download.partfile import PartFile
-from fetcher.download.resume import Origin, usable
+from fetcher.download.resume import usable
 from fetcher.download.transfer import Transfer
 from fetcher.download.volumes import Volumes
 from fetcher.errors import ConfigError, ContentError, DiskError, MetadataMismatch
 from fetcher.index.files import File, is_safe_name
 from fetcher.index.urls import redact
-from fetcher.segments import Segment
 from fetcher.spool import Spool
 from fetcher.transport.transport import Transport
 from fetcher.wheel.plan import plan_metadata
@@ -98,7 +97,7 @@ async def download(
     final = directory / file.filename
     async with PartFile(final, volumes) as part:
         job = _Job(transport, file, part, metadata_sha256, on_event)
-        digest = await _look(job, trust=Digest(file.hashes).expected is not None)
+        digest = await _look(job, trust=strongest(file.hashes) is not None)
         if digest is None:
             await _fill(job, kept)
             await part.commit(fsync=fsync)
@@ -170,9 +169,7 @@ def _has_right_sums(file: IO[bytes]) -> bool:
 
 async def _look(job: _Job, *, trust: bool) -> Digest | None:
     """Return the digest of a file that is already in place and right; else go on from a part that was left, if any."""
-
-    choose = partial(_usable, job.file)
-    size = await job.part.look(choose, Digest(job.file.hashes), job.file.size, trust=trust)
+    size = await job.part.look(partial(usable, file=job.file), Digest(job.file.hashes), job.file.size, trust=trust)
     if size is None:
         return None
     digest = await _digest_of_existing(job.part.final, size, job.file)
@@ -180,10 +177,6 @@ async def _look(job: _Job, *, trust: bool) -> Digest | None:
         return await _look(job, trust=False)
     await job.part.clear()
     return digest
-
-
-def _usable(file: File, held: tuple[Segment, ...], origin: Origin | None) -> tuple[Segment, ...]:
-    return usable(held, origin, file)
 
 
 async def _copy(job: _Job, kept: Spool) -> bool:
@@ -203,7 +196,7 @@ async def _verify(
     file: File, metadata_sha256: str | None, read: Callable[[int, int], Awaitable[bytes]], size: int
 ) -> None:
     """Look into a wheel that no digest vouches for, or whose METADATA was given out unverified."""
-    vouched = Digest(file.hashes).expected is not None
+    vouched = strongest(file.hashes) is not None
     if not file.is_wheel or (vouched and metadata_sha256 is None):
         return
     found = await read_plan(plan_metadata(file.filename, size), read, size)

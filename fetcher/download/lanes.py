@@ -87,10 +87,11 @@ class Lanes:
 
         `least` are the bytes of a half that is worth a request, `usual` is the rate of a connection.
         """
-        lane = None if self._waiting else self._share(now, least, usual)
         if self._waiting:
             segment = self._waiting.popleft()
-            lane = Lane(segment.start, segment.stop)
+            lane: Lane | None = Lane(segment.start, segment.stop)
+        else:
+            lane = self._share(now, least, usual)
         if lane is not None:
             lane.first, lane.began = lane.at, now
             self.active.append(lane)
@@ -162,22 +163,22 @@ class Growth:
         """The bytes of a half that is worth a request."""
         return max(LEAST, int(WORTH_HALVING * self.usual_rate))
 
-    def decide(self, now: float, received: int, lanes: Lanes, most: int) -> int:
-        """Return how many lanes to open, or (negative) to close; at most `most` are to be open.
-
-        `received` are the bytes so far, over all lanes.
-        """
+    def measure(self, now: float, received: int, lanes: Lanes) -> bool:
+        """Take note of the bytes so far, over all lanes; say whether a window has ended, and there is to decide."""
         began, before = self._window
         if self.is_over or not lanes.are_settled or len(lanes.active) != self._lanes:
             self._lanes, self._window = len(lanes.active), (now, received)
-            return 0
+            return False
         if now - began < WINDOW:
-            return 0
+            return False
         self._rate, self._window = (received - before) / (now - began), (now, received)
-        return self._judge(lanes.left, most)
+        return True
 
-    def _judge(self, left: int, most: int) -> int:
-        """Decide by the rate of the window that has ended."""
+    def decide(self, left: int, most: int) -> int:
+        """Return how many lanes to open, or (negative) to close, by the rate of the window that has ended.
+
+        `left` are the bytes still to come; at most `most` lanes are to be open.
+        """
         if self._before is not None:
             lanes, rate = self._before
             if self._lanes <= lanes or self._rate < GAIN * rate:

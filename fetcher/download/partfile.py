@@ -41,7 +41,7 @@ KEEPS_GIL = 2047
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-# Of what an earlier run left, by the size of the part and what is known of it: what can be gone on from.
+# What of the held bytes, said to be of this origin, can be gone on from.
 Choose = Callable[[tuple[Segment, ...], Origin | None], tuple[Segment, ...]]
 
 
@@ -228,7 +228,7 @@ class PartFile:
                 raise _error(errno.EISDIR)
             there = os.stat(self.final) if trust else None
             if there is not None and stat.S_ISREG(there.st_mode) and total in (None, there.st_size):
-                self._must_clear = any(True for _ in self._slots.left())
+                self._must_clear = bool(self._slots.left())
                 return there.st_size
         _check_writable(self._slots.directory)
         for path in self._slots.left():

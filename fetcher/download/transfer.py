@@ -6,7 +6,6 @@ of no use, the whole is asked for, by one.
 """
 
 import logging
-from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -320,24 +319,25 @@ class Transfer:
 
     async def _grow(self) -> None:
         """Open more connections, or close some, if the rate says so."""
-        host, open_now = self._transport.host(self._url), len(self._lanes.active)
-        most = min(host.lanes, open_now + host.room_for_lanes)
-        change = self._growth.decide(monotonic(), self._part.size, self._lanes, most)
+        if not self._growth.measure(monotonic(), self._part.size, self._lanes):
+            return
+        host = self._transport.host(self._url)
+        most = min(host.lanes, len(self._lanes.active) + host.room_for_lanes)
+        change = self._growth.decide(self._lanes.left, most)
         if change > 0 and not isinstance(self._asked_first(), Rest):
             self._growth.is_over = True  # the rest of it cannot be asked for
             return
+        if change > 0 and self._tasks is None:  # most files never need it
+            self._tasks = await self._open.enter_async_context(anyio.create_task_group())
         for _ in range(change):
-            if (lane := self._next_lane()) is not None:
-                # Most files need no group, and making one takes as long as a tenth of the request for a small file.
-                if self._tasks is None:
-                    self._tasks = await self._open.enter_async_context(anyio.create_task_group())
+            if self._tasks is not None and (lane := self._next_lane()) is not None:
                 host.coming += 1
                 self._tasks.start_soon(self._help, lane, host)
         if change < 0:
             self._dismiss(self._helpers[change:])
 
-    def _dismiss(self, helpers: Iterable[CancelScope]) -> None:
-        for scope in list(helpers):
+    def _dismiss(self, helpers: list[CancelScope]) -> None:
+        for scope in helpers:
             scope.cancel()
 
     async def _checked_head(self, answer: Answer) -> bytes:
