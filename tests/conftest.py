@@ -14,6 +14,7 @@ from fetcher.transport.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 # How long an example takes says more about the machine than about the code.
@@ -27,6 +28,12 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def dest(tmp_path: Path) -> Path:
+    """Where files go; it is not there yet."""
+    return tmp_path / "dest"
 
 
 @pytest.fixture

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
     from fake_answers import Content
 
+# What an index says of a file, and so what tells in the end that its bytes are right: else nobody but the server.
+KNOWN: dict[str, dict[str, Any]] = {
+    "size-and-hash": {"page_format": "json"},
+    "hash": {"page_format": "html"},
+    "size": {"page_format": "json", "hashes": "none"},
+    "nothing": {"page_format": "html", "hashes": "none"},
+}
+
 Advertised: TypeAlias = Literal["none", "plain", "hash", "legacy", "wrong_hash", "wheel_hash"]
 
 
@@ -131,6 +139,15 @@ class Tree:
                 return _sha256(_content(self.wheels[name]))
             case _:
                 assert_never(self.sidecar)
+
+
+class Everywhere(Tree):
+    """Has its one file under every name below /any/."""
+
+    def find(self, path: str, *, base: str, anonymous: bool) -> Resource | None:
+        (content,) = self.wheels.values()
+        assert isinstance(content, bytes)
+        return Resource(content, "application/octet-stream", etag_of(content)) if path.startswith("/any/") else None
 
 
 def _json_page(page: Mapping[str, Any]) -> Resource:

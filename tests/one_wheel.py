@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_faults import Cut, Fault
 from fake_index import FakeIndex
+from fake_pages import KNOWN
 from fake_wheels import make_wheel, wheel_filename
 from wire_checks import Outcome, corp, find, left_in, observe
 
@@ -35,13 +36,6 @@ CUT = 5_000_000
 # What came last before a failure, and is asked for again: a batch that was not written, or what nobody had read.
 LOST = 3 << 20
 
-# What tells in the end that the bytes are right: the index, or nobody but the server.
-KNOWN: dict[str, dict[str, Any]] = {
-    "size-and-hash": {"page_format": "json"},
-    "hash": {"page_format": "html"},
-    "size": {"page_format": "json", "hashes": "none"},
-    "nothing": {"page_format": "html", "hashes": "none"},
-}
 known = pytest.mark.parametrize("knows", KNOWN)
 
 

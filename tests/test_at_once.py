@@ -41,11 +41,6 @@ pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 MANY = 50
 
 
-@pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    return tmp_path / "dest"
-
-
 # --- tasks -------------------------------------------------------------------------------------------------------
 
 

@@ -48,11 +48,6 @@ assert len(WHEEL) > ROOM
 
 
 @pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    return tmp_path / "dest"
-
-
-@pytest.fixture
 def small(tmp_path: Path) -> Iterator[Volume]:
     """A volume with room for the wheel, and not for two."""
     with volume(tmp_path / "volume", "size=10m") as mounted:

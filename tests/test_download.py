@@ -32,15 +32,17 @@ from fake_faults import (
     UnaskedPart,
 )
 from fake_index import FakeIndex
-from fake_pages import Tree
+from fake_pages import KNOWN, Everywhere, Tree
 from fake_wheels import make_wheel, metadata_of, wheel_filename
 from wire_checks import NOTHING_KNOWN, corp, find, left_in, observe, until
 
 from fetcher import (
     BadReply,
     BadZip,
+    ConfigError,
     ContentError,
     Disconnected,
+    DiskError,
     Event,
     Fetcher,
     FetcherError,
@@ -70,23 +72,11 @@ OTHER = make_wheel(size=300_000, method=zipfile.ZIP_STORED, seed=1)  # of the sa
 SDIST = "demo-1.0.tar.gz"
 assert len(OTHER) == len(WHEEL)
 
-# What the index says of the file.
-KNOWN: dict[str, dict[str, Any]] = {
-    "size-and-hash": {"page_format": "json"},
-    "hash": {"page_format": "html"},
-    "size": {"page_format": "json", "hashes": "none"},
-    "nothing": {"page_format": "html", "hashes": "none"},
-}
 known = pytest.mark.parametrize("knows", KNOWN)
 
 
 def serving(*faults: Fault, knows: str = "size-and-hash", wheel: bytes = WHEEL, **more: Any) -> FakeIndex:
     return FakeIndex(wheels={NAME: wheel}, faults={"*.whl": faults}, **{**KNOWN[knows], **more})
-
-
-@pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    return tmp_path / "dest"
 
 
 def put(dest: Path, content: bytes) -> None:
@@ -497,19 +487,12 @@ async def test_a_name_in_a_url_never_leaves_the_directory(path: str, tmp_path: P
     """The server has a wheel at each of these paths."""
     dest = tmp_path / "a" / "dest"
     dest.mkdir(parents=True)
-    async with (
-        FakeIndex(wheels={NAME: WHEEL}, faults={"*": Only(RedirectTo("/files"), times=1)}) as index,
-        corp(index) as fetcher,
-    ):
-        outcome = await observe(fetcher.download(f"{index.base}/other/{path}", dest), index)
-    inside = tree_of(dest)
-    assert {name for name in tree_of(tmp_path) if not name.startswith("a/dest/")} == {"a", "a/dest"}
-    if outcome.error is None:
-        assert outcome.done.path.parent == dest
-        assert list(inside) == [outcome.done.filename]
-    else:
-        assert inside == {}
-    assert outcome.error is None or str(outcome.error).isprintable()
+    wheels = {NAME: WHEEL}
+    async with FakeIndex(wheels=wheels, more=[Everywhere(wheels=wheels)]) as index, corp(index) as fetcher:
+        outcome = await observe(fetcher.download(f"{index.base}/any/{path}", dest), index)
+    assert isinstance(outcome.error, ConfigError | NotFound | DiskError), repr(outcome.error)
+    assert str(outcome.error).isprintable()
+    assert set(tree_of(tmp_path)) == {"a", "a/dest"}
 
 
 EVIL_NAMES = [

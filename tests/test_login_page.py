@@ -116,11 +116,6 @@ def assert_one_sentence(error: LoginPage, *secrets: str) -> None:
 
 
 @pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    return tmp_path / "dest"
-
-
-@pytest.fixture
 def netrc(tmp_path: Path) -> dict[str, str]:
     path = tmp_path / "netrc"
     path.write_text("machine 127.0.0.1 login user password password\n")

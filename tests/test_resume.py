@@ -85,11 +85,6 @@ SDIST = "demo-1.0.tar.gz"
 by_hash_or_etag = pytest.mark.parametrize("knows", ["size-and-hash", "nothing"])
 
 
-@pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    return tmp_path / "dest"
-
-
 # --- the next run ------------------------------------------------------------------------------------------------
 
 

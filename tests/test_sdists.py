@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fake_faults import ChangedFile, Cut, Fault, Gzip, LoginPage as Login, Stating, Status, TruncatedFile
 from fake_index import FakeIndex, Guard, basic
+from fake_pages import KNOWN
 from fake_wheels import make_wheel
 from wire_checks import corp, find, left_in, observe
 
@@ -26,19 +27,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 
 SDIST = "demo-1.0.tar.gz"
-# What the index says of the file.
-KNOWN: dict[str, dict[str, Any]] = {
-    "size-and-hash": {"page_format": "json"},
-    "hash": {"page_format": "html"},
-    "size": {"page_format": "json", "hashes": "none"},
-    "nothing": {"page_format": "html", "hashes": "none"},
-}
 known = pytest.mark.parametrize("knows", KNOWN)
-
-
-@pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    return tmp_path / "dest"
 
 
 def put(dest: Path, name: str, content: bytes) -> None:

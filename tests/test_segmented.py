@@ -41,6 +41,7 @@ from fake_faults import (
     WrongContentRange,
 )
 from fake_index import FakeIndex, Guard, basic
+from fake_pages import KNOWN
 from fake_wheels import make_wheel, wheel_filename
 from wire_checks import NOTHING_KNOWN, Outcome, corp, find, held_in, left_in, observe, until
 
@@ -73,13 +74,6 @@ MOST_CONNECTIONS = 8
 # With a limit of the rate, were it only in name, a file is brought by one connection.
 BY_ONE: dict[str, Any] = {"limit_rate": 1 << 30}
 
-# What tells in the end that the bytes are right: the index, or nobody but the server.
-KNOWN: dict[str, dict[str, Any]] = {
-    "size-and-hash": {"page_format": "json"},
-    "hash": {"page_format": "html"},
-    "size": {"page_format": "json", "hashes": "none"},
-    "nothing": {"page_format": "html", "hashes": "none"},
-}
 by_hash_or_etag = pytest.mark.parametrize("knows", ["size-and-hash", "nothing"])
 
 
@@ -93,11 +87,6 @@ def serving(
 def later(fault: Any, *, after: int = 1, times: int | None = None) -> Only:
     """A fault that the first connection is spared."""
     return Only(fault, after=after, times=times)
-
-
-@pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    return tmp_path / "dest"
 
 
 async def get(index: FakeIndex, dest: Path, *servers: FakeIndex, **options: Any) -> Outcome[Download]:

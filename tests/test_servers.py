@@ -161,12 +161,6 @@ def netrc(tmp_path: Path, text: str = "machine 127.0.0.1 login user password pas
     return {"NETRC": str(path)}
 
 
-@pytest.fixture
-def dest(tmp_path: Path) -> Path:
-    """Where files are brought to: a directory of its own, not there yet."""
-    return tmp_path / "dest"
-
-
 # --- devpi (uv 13737, 3687) --------------------------------------------------------------------------------------
 
 

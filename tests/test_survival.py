@@ -28,10 +28,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import pytest
 from click.testing import CliRunner
-from fake_answers import Resource, etag_of
 from fake_faults import ChangedFile, Cut, LoginPage, Presigned, RedirectTo, SlowDrip, Stall, Status
 from fake_index import FakeIndex, Guard, basic
-from fake_pages import Tree
+from fake_pages import Everywhere
 from fake_wheels import make_wheel, wheel_filename
 from survival_rows import CUT, ELSEWHERE, EVIL, GROUPS, IN_URLS, LARGE, NAME, OK, OTHER, SECRET, Row
 from wire_checks import NOTHING_KNOWN, left_in, until
@@ -86,15 +85,6 @@ def _kept_logging() -> Iterator[None]:
 
 
 # --- the two servers ---------------------------------------------------------------------------------------------
-
-
-class Everywhere(Tree):
-    """Has its one file under every name."""
-
-    def find(self, path: str, *, base: str, anonymous: bool) -> Resource | None:
-        (content,) = self.wheels.values()
-        assert isinstance(content, bytes)
-        return Resource(content, "application/octet-stream", etag_of(content)) if path.startswith("/any/") else None
 
 
 @dataclass
