@@ -2,20 +2,24 @@
 
 Pages of 10,000 files, scopes of 50 indexes, the look at first bytes, the plan over a small wheel and over one of 15,000
 entries, the walk in small and in large pieces; and input that is made to be slow: what takes some hundredths of
-a second here would take minutes if the time grew with the square of the size.
+a second here would take minutes if the time grew with the square of the size.  Besides, a hundred small jobs for the
+disk at once, handed to threads by `fetcher.disk` and by anyio.
 """
 
+import asyncio
 import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from html import escape
 
 import pytest
+from anyio import create_task_group, to_thread
 from pytest_benchmark.fixture import BenchmarkFixture
 from yarl import URL
 
+from fetcher.disk import on_disk
 from fetcher.errors import MetadataMismatch, MetadataMissing
 from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index, Scopes
@@ -25,6 +29,7 @@ from fetcher.wheel.plan import WheelMetadata, plan_metadata
 from fetcher.wheel.sniff import describe, html_title, looks_like_login, sniff
 from fetcher.wheel.walk import Found, NeedMore, Walk
 
+AT_ONCE = 100
 FILES = 10_000
 INDEXES = 50
 LOOKUPS = 1_000
@@ -175,3 +180,16 @@ def follow(wheel: bytes) -> WheelMetadata:
         except StopIteration as done:
             found: WheelMetadata = done.value
             return found
+
+
+@pytest.mark.parametrize("hop", [on_disk, to_thread.run_sync], ids=["on_disk", "anyio"])
+def test_jobs_at_once(benchmark: BenchmarkFixture, hop: Callable[..., Awaitable[object]]) -> None:
+    """What it costs to hand work to a thread and to take the result, for `AT_ONCE` who do so at the same time."""
+
+    async def jobs() -> None:
+        async with create_task_group() as tasks:
+            for _ in range(AT_ONCE):
+                tasks.start_soon(hop, int)
+
+    with asyncio.Runner() as runner:
+        benchmark(lambda: runner.run(jobs()))
