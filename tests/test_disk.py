@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import tempfile
+import threading
 import zipfile
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from fake_faults import Fault, IgnoreRanges, NoContentLength
 from fake_index import FakeIndex
@@ -35,6 +39,10 @@ from volumes import Volume, volume
 from wire_checks import corp, find, left_in, observe
 
 from fetcher import DiskError, Download, Event, Progress
+from fetcher.digest import Digest
+from fetcher.download import partfile
+from fetcher.download.partfile import PartFile
+from fetcher.download.volumes import Volumes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +50,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 
+# Seconds, for what another thread does.
+PATIENCE = 20.0
 # What is free on the small volume while its filler is there: less than the wheel needs.
 ROOM = 5 << 20
 assert len(WHEEL) > ROOM
@@ -259,6 +269,47 @@ async def test_a_full_volume_gets_no_new_work(framing: tuple[Fault, ...], concur
         arrived = len(list(dest.glob("p*")))
         assert len(index.select("*.whl")) <= arrived + 2 * concurrency
     assert [path.name for path in dest.glob(".*") if not path.stat().st_size] == []
+
+
+async def test_a_part_takes_room_until_it_is_removed(small: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or who fails at that moment would take the volume for a smaller one, and for as good as empty soon after."""
+    volumes, dest = Volumes(), small.path / "dest"
+    half_written, removing, both_failed = threading.Event(), threading.Event(), threading.Event()
+    write, remove = os.write, partfile.remove
+    fill(small)
+
+    def wait_at_half(descriptor: int, data: memoryview) -> int:
+        if len(data) == ROOM and not half_written.is_set():
+            half_written.set()
+            assert removing.wait(PATIENCE)
+        return write(descriptor, data)
+
+    def wait_at_first(path: str) -> None:
+        if not removing.is_set():
+            removing.set()
+            assert both_failed.wait(PATIENCE)
+        remove(path)
+
+    async def fill_up(part: PartFile, *chunks: int) -> None:
+        for size in chunks:
+            await part.write(part.size, bytes(size), batch=ROOM)
+
+    async def overfill(name: str, *chunks: int, then: Callable[[], None] = lambda: None) -> None:
+        async with PartFile(dest / name, volumes) as part:
+            await part.look(lambda *_: (), Digest({}), None, trust=False)
+            with pytest.raises(DiskError):
+                await fill_up(part, *chunks)
+            then()
+
+    monkeypatch.setattr(os, "write", wait_at_half)
+    monkeypatch.setattr(partfile, "remove", wait_at_first)
+    async with anyio.create_task_group() as group:
+        group.start_soon(partial(overfill, "one", ROOM // 2, ROOM, then=both_failed.set))
+        assert await asyncio.to_thread(half_written.wait, PATIENCE)
+        group.start_soon(partial(overfill, "other", ROOM + 1))
+    assert left_in(dest) == []
+    with pytest.raises(OSError, match="No space left"):
+        await asyncio.to_thread(volumes.claim, str(dest), None)
 
 
 async def test_room_is_given_out_once(small: Volume) -> None:

@@ -91,11 +91,11 @@ class PartFile:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._claim is not None:
-            self._volumes.release(self._claim)
         if self._descriptor >= 0 or error is not None:
             with CancelScope(shield=True):
                 await on_disk(self._leave)
+        else:
+            self._release()
 
     @property
     def held(self) -> tuple[Segment, ...]:
@@ -368,24 +368,34 @@ class PartFile:
             os.close(descriptor)
 
     def _leave(self) -> None:
-        """End without a commit: keep what another run can go on from, remove the rest."""
+        """End without a commit; a thread that is still at work for a cancelled task has claimed room by then."""
         with self._turn:
             self._closed = True
-            if self._descriptor < 0:
-                return
-            kept = self.origin is not None and self._described > 0
-            if kept:
-                with suppress(OSError):  # it is asked for again
-                    self._write(list(self._strands.values()))
-            kept = kept and self._written_size > 0
-            if kept or os.name == "nt":  # where an open file cannot be removed
-                self._close()
-            if kept:
-                self._slots.note_left()
-            else:
-                remove(self._path)
-                self._forget()
+            try:
+                if self._descriptor >= 0:
+                    self._leave_part()
+            finally:
+                self._release()
+
+    def _leave_part(self) -> None:
+        """Keep what another run can go on from, remove the rest."""
+        kept = self.origin is not None and self._described > 0
+        if kept:
+            with suppress(OSError):  # it is asked for again
+                self._write(list(self._strands.values()))
+        kept = kept and self._written_size > 0
+        if kept or os.name == "nt":  # where an open file cannot be removed
             self._close()
+        if kept:
+            self._slots.note_left()
+        else:
+            remove(self._path)
+            self._forget()
+        self._close()
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            self._volumes.release(self._claim)
 
 
 def _of_no_use(held: tuple[Segment, ...], origin: Origin | None) -> tuple[Segment, ...]:
