@@ -22,6 +22,7 @@ from aiohttp import web
 from fake_answers import CHUNK, LOGIN_PATH, Answer, Ask, alter, answer_instead, answer_login, missay, serve
 from fake_faults import Fault, Has, Instead, LoginPage, Only, Says, SignedOnly, Status
 from fake_pages import Tree
+from listening import stop_listening
 
 if TYPE_CHECKING:
     import ssl
@@ -184,7 +185,7 @@ class FakeIndex(Tree):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.close()
+        await stop_listening(self._server)
         await self._runner.cleanup()
         if self._errors:
             raise ExceptionGroup("the fake index itself failed", self._errors)

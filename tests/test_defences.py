@@ -10,6 +10,7 @@ import pytest
 from fake_faults import Cut, LoginPage as LoginFault, NoContentLength, Status
 from fake_index import FakeIndex, basic
 from fake_wheels import make_wheel, metadata_of, wheel_filename
+from listening import stop_listening
 
 from fetcher import BadPage, ConfigError, ConnectFailed, Fetcher, FetcherError, Index, LoginPage, NotFound, TimedOut
 from fetcher.errors import TransportError
@@ -34,8 +35,10 @@ async def raw_server(answer: Answer) -> AsyncIterator[str]:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
+    try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        await stop_listening(server)
 
 
 def whole(body: bytes, headers: bytes = b"") -> Answer:

@@ -43,6 +43,7 @@ from fake_faults import (
 from fake_index import FakeIndex, Guard, basic
 from fake_pages import KNOWN
 from fake_wheels import make_wheel, wheel_filename
+from listening import stop_listening
 from wire_checks import NOTHING_KNOWN, Outcome, corp, find, held_in, left_in, observe, until
 
 from fetcher import AuthError, Disconnected, DiskError, Fetcher, File, HashMismatch, Index, Progress, Truncated
@@ -774,7 +775,7 @@ class JustInTime:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/{NAME}"
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await stop_listening(self._server)
         for task, writer in self._open.items():
             writer.close()
             task.cancel()

@@ -32,6 +32,7 @@ from fake_faults import ChangedFile, Cut, LoginPage, Presigned, RedirectTo, Slow
 from fake_index import FakeIndex, Guard, basic
 from fake_pages import Everywhere
 from fake_wheels import make_wheel, wheel_filename
+from listening import stop_listening
 from survival_rows import CUT, ELSEWHERE, EVIL, GROUPS, IN_URLS, LARGE, NAME, OK, OTHER, SECRET, Row
 from wire_checks import NOTHING_KNOWN, left_in, until
 
@@ -100,7 +101,7 @@ class Speaker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await stop_listening(self._server)
         for writer in self._heard.values():
             writer.transport.abort()
         await asyncio.gather(*self._heard)
