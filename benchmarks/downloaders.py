@@ -79,7 +79,7 @@ def entrant(job: Job, name: str, command: Sequence[str], needs: Sequence[str] = 
 def fetcher(job: Job, *flags: str) -> Entrant:
     """`fetcher get`: each file against the digest in its URL."""
     urls = job.listing("fetcher", lambda url, wheel: f"{url}#sha256={wheel.sha256}")
-    always = ["--no-config", "--quiet", "--no-progress", "--dest", "{out}"]
+    always = ["--no-config", "--no-cache", "--quiet", "--no-progress", "--dest", "{out}"]
     command = [sys.executable, "-m", "fetcher", "get", *always, *flags, "-r", urls]
     return entrant(job, " ".join(["fetcher", *flags]), command)
 

@@ -1,7 +1,8 @@
 """Time METADATA of many projects: `python benchmarks/metadata.py [--corpus DIR]... [--quick] [--runs N] [--only WORD]`.
 
 The work is the index page and the METADATA of each project's newest wheel, from nothing: a whole process with an empty
-cache.  Beside fetcher stand other programs that can do just this.  Tables are in Markdown.
+cache; in two tables with one that an earlier run has filled.  Beside fetcher stand other programs that can do just
+this.  Tables are in Markdown.
 """
 
 import tempfile
@@ -22,7 +23,7 @@ from program import (
     run,
     spread,
 )
-from readers import Job, Reader, fetcher, nab, pip, poetry, uncached_fetcher, uv, warm_uv
+from readers import Job, Reader, fetcher, nab, pip, poetry, uv, warm_fetcher, warm_uv
 from server import serving
 
 # Those that read one wheel after the other get so many projects only.
@@ -40,6 +41,7 @@ class Table:
     html: bool = False
     few: bool = False
     concurrency: int | None = None
+    max_age: int | None = None
 
 
 SIDE_BY_SIDE = (fetcher, uv, nab)
@@ -51,7 +53,8 @@ TABLES = (
     Table("no range support, 0 ms", SIDE_BY_SIDE, ranges=False),
     Table("pages in HTML, which tell no sizes, 0 ms", SIDE_BY_SIDE, html=True),
     Table("a few projects, 20 ms", (*SIDE_BY_SIDE, pip, poetry), latency=0.02, few=True),
-    Table("warm cache, 0 ms", (uncached_fetcher, warm_uv)),
+    Table("warm cache, fresh pages, 0 ms", (warm_fetcher, warm_uv), max_age=600),
+    Table("warm cache, stale pages, 0 ms", (warm_fetcher, warm_uv), max_age=0),
 )
 
 
@@ -59,7 +62,7 @@ def run_table(table: Table, wheels: Sequence[Wheel], site: Path, runs: int) -> N
     """Serve the site as the table wants it, run the contestants, print the table."""
     with (
         tempfile.TemporaryDirectory(prefix="fetcher-bench-") as folder,
-        serving(site, latency=table.latency, ranges=table.ranges) as server,
+        serving(site, latency=table.latency, ranges=table.ranges, max_age=table.max_age) as server,
     ):
         index = f"{server.url}/{'html' if table.html else 'simple'}"
         job = Job(wheels, index, Path(folder), table.concurrency)

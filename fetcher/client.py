@@ -1,6 +1,5 @@
 """`Fetcher`: wires the rooms together; the only file that knows them all."""
 
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -9,47 +8,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from anyio import to_thread
 from packaging.utils import InvalidName, canonicalize_name
 
 from fetcher.auth.credentials import Credentials
-from fetcher.auth.middleware import Authenticator, Hop
-from fetcher.content import login_page, sniff_head
+from fetcher.auth.middleware import Authenticator
+from fetcher.cache.behind import Behind
+from fetcher.cache.file_cache import SMALL, FileCache
+from fetcher.cache.page_cache import PageCache
+from fetcher.cache.store import Store
+from fetcher.digest import Digest
 from fetcher.download.download import Download, download
 from fetcher.download.events import OnEvent
 from fetcher.download.volumes import Volumes
-from fetcher.errors import BadPage, ConfigError, NotFound
+from fetcher.errors import ConfigError, NotFound
 from fetcher.explain import Explanation, explain
 from fetcher.flights import Flights
 from fetcher.index.config import PYPI_URL, search_order
 from fetcher.index.files import File, Project, file_from_url
-from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index, Scopes
-from fetcher.index.urls import parse_url, realm_of
+from fetcher.index.urls import parse_url, split_userinfo
+from fetcher.metadata.kept import keep, read_kept
 from fetcher.metadata.metadata import Metadata, read_metadata
-from fetcher.spool import Shelf
+from fetcher.page import read_page
+from fetcher.spool import Shelf, Spool
 from fetcher.transport.pace import Pace
 from fetcher.transport.retry import RetryPolicy
 from fetcher.transport.session import Session, Timeouts
-from fetcher.transport.transport import Answer, Request, Transport
-from fetcher.wheel.sniff import looks_like_login
+from fetcher.transport.transport import Transport
 
 __all__ = ["Fetcher"]
-
-logger = logging.getLogger(__name__)
-
-# PEP 691: the JSON form is preferred, HTML is what every server has.
-ACCEPT_PAGE = (
-    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1, */*;q=0.01"
-)
-# The largest page of the public index has some 30 MB as JSON.
-MOST_PAGE = 64 << 20
-# Pages are compressed to a tenth; to a hundredth only by those who mean harm.
-MOST_INFLATION = 100
-# A page up to this size is parsed at once, a larger one in a thread.
-SMALL_PAGE = 1 << 20
-# Login pages carry up to 200 KB, most of it script.
-LOOK = 256 * 1024
 
 
 class Fetcher:
@@ -61,11 +48,15 @@ class Fetcher:
     `limit_rate` the bytes a second, over all responses.
     `environ` is asked for `FETCHER_INDEX_<NAME>_…`, `UV_INDEX_<NAME>_…` and `NETRC`.
 
+    `cache` is a directory for what is kept between runs: pages (RFC 9111), METADATA, small wheels.  `refresh`: the
+    server is asked about kept pages that are fresh, too.  `offline`: no request is made; what is kept is used however
+    old, and the rest raises Offline.
+
     The deadline of a cancel scope around a call (`anyio.fail_after`; asyncio's own time-outs are not seen) bounds its
     waits between attempts: one that would last beyond it is not begun, and the call fails at once.
 
-    Use it as an async context manager, under asyncio.  Raises ConfigError for names declared twice and credentials for
-    an index that is not declared.
+    Use it as an async context manager, under asyncio.  Raises ConfigError for names declared twice, credentials for an
+    index that is not declared, and `refresh` with `offline`.
     """
 
     def __init__(
@@ -78,18 +69,26 @@ class Fetcher:
         timeout: float = 30.0,
         limit_rate: float | None = None,
         environ: Mapping[str, str] = os.environ,
+        cache: str | os.PathLike[str] | None = None,
+        refresh: bool = False,
+        offline: bool = False,
     ) -> None:
         declared = [Index(index) if isinstance(index, str) else index for index in indexes]
         self._indexes = declared or [Index(PYPI_URL, name="pypi", default=True)]
         self._by_name = {index.name: index for index in self._indexes if index.name}
         _check_names(self._indexes, credentials or {})
+        if refresh and offline:
+            raise ConfigError("refresh and offline exclude each other")
         self._auth = Authenticator(Scopes(self._indexes), credentials=credentials, environ=environ)
         self._session = Session(
             Timeouts(connect=timeout, read=timeout, window=timeout), Pace(limit_rate) if limit_rate else None
         )
         self._transport = Transport(
-            self._session, self._auth, concurrency=concurrency, retry=RetryPolicy(retries=retries)
+            self._session, self._auth, concurrency=concurrency, retry=RetryPolicy(retries=retries), offline=offline
         )
+        self._kept = None if cache is None else Behind(Store(Path(cache)))
+        self._pages = None if self._kept is None else PageCache(self._kept, refresh=refresh, offline=offline)
+        self._files = None if self._kept is None else FileCache(self._kept)
         self._shelf = Shelf()
         # METADATA that was given out before anything vouched for it: URL of the wheel -> SHA-256.
         self._unverified: dict[str, str] = {}
@@ -99,6 +98,8 @@ class Fetcher:
 
     async def __aenter__(self) -> Self:
         await self._open.enter_async_context(self._session)
+        if self._kept is not None:
+            self._open.push_async_callback(self._kept.flush)
         self._open.enter_context(self._shelf)
         return self
 
@@ -125,7 +126,7 @@ class Fetcher:
         missed: list[str] = []
         for asked in self._search(index):
             try:
-                return await self._page(asked, normalized)
+                return await read_page(self._transport, self._auth, self._pages, asked, normalized)
             except NotFound as error:
                 hint = f" with the credentials from {error.source}; a token may have expired" if error.source else ""
                 missed.append(f"{asked.label} (HTTP {error.status}{hint})")
@@ -138,10 +139,20 @@ class Fetcher:
         and statuses raise.
         """
         file = _as_file(file)
+        if (kept := await self._kept_metadata(file)) is not None:
+            return kept
         metadata = await read_metadata(self._transport, file, self._shelf)
+        if self._files is not None:
+            await keep(self._files, file, metadata, self._shelf.look(file.url))
         if not metadata.verified:
             self._unverified[file.url] = metadata.sha256
         return metadata
+
+    async def _kept_metadata(self, file: File) -> Metadata | None:
+        if self._files is None:
+            return None
+        await self._decide(file)
+        return await read_kept(self._files, file)
 
     async def download(
         self,
@@ -168,14 +179,18 @@ class Fetcher:
         return await self._downloads.share(key, partial(self._download, file, Path(directory), fsync, on_event))
 
     async def _download(self, file: File, directory: Path, fsync: bool, on_event: OnEvent | None) -> Download:
-        kept = self._shelf.take(file.url)
+        kept, cached = self._shelf.take(file.url), False
+        if kept is None and (body := await self._kept_wheel(file)) is not None:
+            kept, cached = Spool(Digest(file.hashes), batch=len(body)), True
+            await kept.write(body)
         try:
-            return await download(
+            done = await download(
                 self._transport,
                 file,
                 directory,
                 self._volumes,
                 kept=kept,
+                from_cache=cached,
                 metadata_sha256=self._unverified.get(file.url),
                 fsync=fsync,
                 on_event=on_event,
@@ -183,6 +198,19 @@ class Fetcher:
         finally:
             if kept is not None:
                 kept.close()
+        if self._files is not None and done.bytes and done.size < SMALL:
+            await self._files.keep_downloaded(file, done.path)
+        return done
+
+    async def _kept_wheel(self, file: File) -> bytes | None:
+        body = None if self._files is None else await self._files.wheel(file)
+        if body is not None:
+            await self._decide(file)
+        return body
+
+    async def _decide(self, file: File) -> None:
+        """Raise MissingCredentials where a request for the file would."""
+        await self._auth.decide(self._auth.hop(*split_userinfo(parse_url(file.url)), file.listed_by))
 
     async def explain(self, url: str) -> Explanation:
         """Say which index a URL belongs to, what is sent to it and why, by asking for its first bytes.
@@ -197,39 +225,6 @@ class Fetcher:
         if name not in self._by_name:
             raise ConfigError(f"no index is called {name!r}; known: {', '.join(self._by_name) or 'none'}")
         return [self._by_name[name]]
-
-    async def _page(self, index: Index, name: str) -> Project:
-        request = Request(index.page_url(name), index, accept=ACCEPT_PAGE, accept_encoding="gzip, deflate")
-
-        async def consume(answer: Answer) -> tuple[Project, tuple[Hop, ...]]:
-            return await _consume_page(answer, index, name), answer.hops
-
-        project, hops = await self._transport.ask(request, consume)
-        if realm_of(hops[-1].url) != realm_of(hops[0].url):
-            # GitLab sends the anonymous on to the public index, where the name may be somebody else's.
-            if await self._auth.answer_challenge(hops[:1]):
-                project, hops = await self._transport.ask(request, consume)
-            logger.warning("index %s has the page of %s at %s", index.label, name, realm_of(hops[-1].url))
-        return project
-
-
-async def _consume_page(answer: Answer, index: Index, name: str) -> Project:
-    """Read and parse a page; one without files is looked at: it may be a login page, or no page at all."""
-    url = answer.reply.url
-    body = await answer.response.read(MOST_PAGE)
-    if answer.reply.content_encoding and len(body) > MOST_INFLATION * answer.response.transferred + SMALL_PAGE:
-        raise BadPage(url, f"{answer.response.transferred} bytes that inflate to {len(body)}")
-    parse = partial(parse_page, body, url=url, name=name, listed_by=index, charset=answer.reply.charset)
-    # A page of 10,000 files takes some 50 ms to parse.
-    project = parse() if len(body) <= SMALL_PAGE else await to_thread.run_sync(parse)
-    if project.files:
-        return project
-    kind = sniff_head(body[:LOOK])
-    if kind == "html" and looks_like_login(body[:LOOK], parse_url(url).path):
-        raise login_page(answer, body[:LOOK], f"the index page of {name}")
-    if kind not in ("html", "json"):
-        raise BadPage(url, f"it is neither HTML nor JSON, but {kind}")
-    return project
 
 
 def _parsed(url: str) -> str:

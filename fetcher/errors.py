@@ -14,7 +14,8 @@
     │   ├── Stalled                       something came, but too slowly
     │   ├── Truncated                     the body ended early
     │   ├── BadReply                      an answer that HTTP does not allow, or that contradicts an earlier one
-    │   └── TooManyRedirects
+    │   ├── TooManyRedirects
+    │   └── Offline                       it is not in the cache, and no request is to be made
     ├── StatusError              exit 4   any other status that is not a success
     │   ├── NotFound                      404, 410; or nothing that fits the request
     │   ├── Throttled                     408, 429, or a Retry-After longer than we wait, or than there is time
@@ -60,6 +61,7 @@ __all__ = [
     "NotAWheel",
     "NotAnSdist",
     "NotFound",
+    "Offline",
     "ServerFailed",
     "Stalled",
     "StatusError",
@@ -308,6 +310,14 @@ class TooManyRedirects(TransportError):
 
     def __str__(self) -> str:
         return f"{self.url} redirects more than {self.redirects} times"
+
+
+@dataclass(eq=False)
+class Offline(TransportError):
+    """What was wanted is not in the cache, and offline no request is made."""
+
+    def __str__(self) -> str:
+        return f"{self.url} is not in the cache, and --offline (offline=True) makes no request: leave it out to ask"
 
 
 # -------------------------------------------------------------------------------------------------------------- status

@@ -97,6 +97,10 @@ class Shelf:
             self._bytes -= oldest.size
             oldest.close()
 
+    def look(self, url: str) -> Spool | None:
+        """Return a body that stays here, if it is there."""
+        return self._spools.get(url)
+
     def take(self, url: str) -> Spool | None:
         """Hand a body over, if it is there; the taker closes it."""
         spool = self._spools.pop(url, None)

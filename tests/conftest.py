@@ -30,6 +30,13 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _no_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The command keeps nothing, for most tests count requests; and a test that lets it never uses the user's cache."""
+    monkeypatch.setenv("FETCHER_NO_CACHE", "1")
+    monkeypatch.setenv("FETCHER_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "nobody's cache"))
+
+
 @pytest.fixture
 def dest(tmp_path: Path) -> Path:
     """Where files go; it is not there yet."""

@@ -92,7 +92,7 @@ def is_there(dest: Path, content: bytes = WHEEL) -> bool:
 async def command(url: str, dest: Path, *arguments: str, before: Sequence[str] = ()) -> Process:
     """Start `fetcher get ARGUMENTS --json`, or of the one wheel, without the user's settings."""
     root = Path(fetcher_package.__file__).parents[1]
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "FETCHER_NO_CACHE") if name in os.environ}
     return await asyncio.create_subprocess_exec(
         *(*before, sys.executable, "-m", "fetcher", "get", *(arguments or ("demo",))),
         *("--index", f"corp={url}", "--dest", str(dest), "--json"),

@@ -94,7 +94,8 @@ def test_a_peer_that_is_not_installed(wheels: Sequence[Any], tmp_path: Path) -> 
     )
 
     assert 'missing: uv: it is not installed: pip install -e ".[bench]"' in printed
-    assert "missing: fetcher: it has no cache between runs yet" in printed
+    # The last table: one conditional request a page.
+    assert rows(printed)["fetcher"][3] == "6"
     assert "uv" not in rows(printed)
 
 

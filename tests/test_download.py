@@ -731,8 +731,8 @@ async def test_a_limited_rate_holds_for_all_together(tmp_path: Path, monkeypatch
         now += seconds
         await asyncio.sleep(0)
 
-    monkeypatch.setattr("fetcher.transport.session.monotonic", lambda: now)
-    monkeypatch.setattr("fetcher.transport.session.sleep", sleep)
+    monkeypatch.setattr("fetcher.transport.response.monotonic", lambda: now)
+    monkeypatch.setattr("fetcher.transport.response.sleep", sleep)
     wheels = {wheel_filename(name): make_wheel(name, size=300_000) for name in ("one", "two")}
     async with FakeIndex(wheels=wheels) as index, corp(index, limit_rate=400_000) as fetcher:
         files = [await find(fetcher, name) for name in ("one", "two")]

@@ -82,7 +82,7 @@ class Program:
             [sys.executable, "-m", "fetcher", "get", "-r", str(listed), "--dest", str(self.dest), "--json"],
             stdout=subprocess.PIPE,
             env={
-                **{name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ},
+                **{name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "FETCHER_NO_CACHE") if name in os.environ},
                 "HOME": str(self.dest.parent),
                 "PYTHONPATH": str(Path(fetcher_package.__file__).parents[1]),
             },

@@ -497,7 +497,7 @@ class Ran(NamedTuple):
 async def run(home: Path, *arguments: str, **environ: str) -> Ran:
     """The command in an environment without anybody's settings; the fake index is in this very event loop."""
     root = Path(fetcher_package.__file__).parents[1]
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "FETCHER_NO_CACHE") if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "fetcher", *arguments),
         env={**kept, "HOME": str(home), "PYTHONPATH": str(root), **environ},

@@ -13,8 +13,9 @@ import fetcher
 ERRORS = [
     "AuthError", "BadPage", "BadReply", "BadZip", "ConfigError", "ConnectFailed", "ContentError", "Disconnected",
     "DiskError", "FetcherError", "Forbidden", "HashMismatch", "InsecureRedirect", "LoginPage", "MetadataMismatch",
-    "MetadataMissing", "MissingCredentials", "NotAnSdist", "NotAWheel", "NotFound", "ServerFailed", "Stalled",
-    "StatusError", "Throttled", "TimedOut", "TooManyRedirects", "TransportError", "Truncated", "Unauthorized",
+    "MetadataMissing", "MissingCredentials", "NotAnSdist", "NotAWheel", "NotFound", "Offline", "ServerFailed",
+    "Stalled", "StatusError", "Throttled", "TimedOut", "TooManyRedirects", "TransportError", "Truncated",
+    "Unauthorized",
 ]  # fmt: skip
 # Names of types that have no docstring of their own.
 ALIASES = ["Credentials", "Event", "Policy"]
@@ -83,6 +84,10 @@ def test_import_costs_nothing() -> None:
         "msgspec",
         "fetcher.client",
     }
+
+
+def test_aiohttp_is_for_those_who_ask() -> None:
+    assert not modules_after("import fetcher.client") & {"aiohttp", "hishel", "truststore"}
 
 
 def test_version_costs_next_to_nothing() -> None:

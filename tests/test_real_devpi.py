@@ -39,7 +39,7 @@ class Command:
         self._home = home
 
     def __call__(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "FETCHER_NO_CACHE") if name in os.environ}
         return subprocess.run(
             [sys.executable, "-m", "fetcher", *arguments],
             env={**kept, "HOME": str(self._home), **environ},

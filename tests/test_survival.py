@@ -50,7 +50,19 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits", "_kept_logging")
 
-FIELDS = ["target", "filename", "url", "index", "path", "size", "sha256", "bytes", "resumed_from", "seconds"]
+FIELDS = [
+    "target",
+    "filename",
+    "url",
+    "index",
+    "path",
+    "size",
+    "sha256",
+    "bytes",
+    "resumed_from",
+    "from_cache",
+    "seconds",
+]
 # What the README says of each error.
 EXIT_CODES = {
     **dict.fromkeys(["ConfigError"], 2),
@@ -286,7 +298,7 @@ async def downloaded(fetcher: Fetcher, target: str, dest: Path) -> Ending:
 
 async def start(place: Place, *arguments: str) -> Process:
     """`fetcher get --json` in a process of its own, which knows nothing of the user's settings."""
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "FETCHER_NO_CACHE") if name in os.environ}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "fetcher", "get", *arguments, "--dest", str(place.dest), "--json", "--no-config"),
         env={

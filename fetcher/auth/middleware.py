@@ -23,8 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, hdrs
 from anyio import Lock, to_thread
 from yarl import URL
 
@@ -33,6 +33,9 @@ from fetcher.auth.sources import Netrc, from_environment, from_userinfo, netrc_p
 from fetcher.errors import MissingCredentials, Unauthorized
 from fetcher.index.scope import Index, Policy, Scope, Scopes
 from fetcher.index.urls import Realm, Userinfo, is_signed, parse_url, realm_of
+
+if TYPE_CHECKING:  # aiohttp itself is imported at the first request: see transport/session.py
+    from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 
 __all__ = ["CHALLENGES", "Authenticator", "Hop"]
 
@@ -48,7 +51,7 @@ class Hop:
     """One request on its way through redirects, and what was decided for it.
 
     `url` holds no userinfo.  `asked`: it was handed to the network.  `sent` names the source of the credentials that
-    went with it; None: it went bare.
+    went with it; None: it went bare.  `credentials` are those themselves.
     """
 
     url: URL = field(repr=False)
@@ -56,6 +59,7 @@ class Hop:
     scope: Scope | None
     asked: bool = False
     sent: str | None = None
+    credentials: Credentials | None = field(default=None, repr=False)
     status: int | None = None
 
     @property
@@ -122,7 +126,7 @@ class Authenticator:
         """Return the hop for a URL without userinfo, its scope resolved."""
         return Hop(url, userinfo, self._scopes.resolve(url, listed_by))
 
-    def middleware(self, hop: Hop) -> ClientMiddlewareType:
+    def middleware(self, hop: Hop) -> "ClientMiddlewareType":
         """Return the aiohttp middleware for one hop.
 
         It raises MissingCredentials before anything is sent, and Unauthorized if the scope's credentials were refused
@@ -130,10 +134,9 @@ class Authenticator:
         """
         return partial(self._send, hop)
 
-    async def _send(self, hop: Hop, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        request.headers.pop(hdrs.AUTHORIZATION, None)  # ours alone: neither aiohttp's nor a caller's
-        own = from_userinfo(hop.userinfo, "the request URL")
-        known = await self._decide(hop, own)
+    async def _send(self, hop: Hop, request: "ClientRequest", handler: "ClientHandlerType") -> "ClientResponse":
+        request.headers.pop("Authorization", None)  # ours alone: neither aiohttp's nor a caller's
+        known = await self.decide(hop)
         if known is None:
             return await _hand_on(hop, request, handler)
         standing = self._standing(hop)
@@ -148,8 +151,8 @@ class Authenticator:
         return await _send_with(known, hop, request, handler)
 
     async def _send_alone(
-        self, standing: _Standing, known: Known, hop: Hop, request: ClientRequest, handler: ClientHandlerType
-    ) -> ClientResponse:
+        self, standing: _Standing, known: Known, hop: Hop, request: "ClientRequest", handler: "ClientHandlerType"
+    ) -> "ClientResponse":
         """Send the scope's first request with credentials; all ends of it but 401 and cancellation let the rest go."""
         try:
             response = await _send_with(known, hop, request, handler)
@@ -160,8 +163,9 @@ class Authenticator:
         standing.refusals += not standing.opened
         return response
 
-    async def _decide(self, hop: Hop, own: Sequence[Candidate]) -> Known | None:
-        """Apply the policy table to one hop."""
+    async def decide(self, hop: Hop) -> Known | None:
+        """Apply the policy table to one hop: return what goes with it at once.  Raises MissingCredentials."""
+        own = from_userinfo(hop.userinfo, "the request URL")
         if hop.policy == "never" or hop.signed:
             return None
         standing = self._standing(hop)
@@ -228,14 +232,16 @@ class Authenticator:
         return read_netrc(netrc_path(self._environ, self._home or Path("~").expanduser()))
 
 
-async def _send_with(known: Known, hop: Hop, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+async def _send_with(
+    known: Known, hop: Hop, request: "ClientRequest", handler: "ClientHandlerType"
+) -> "ClientResponse":
     name, value = header_of(known.credentials)
     request.headers[name] = value
-    hop.sent = known.source
+    hop.sent, hop.credentials = known.source, known.credentials
     return await _hand_on(hop, request, handler)
 
 
-async def _hand_on(hop: Hop, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+async def _hand_on(hop: Hop, request: "ClientRequest", handler: "ClientHandlerType") -> "ClientResponse":
     hop.asked = True
     response = await handler(request)
     hop.status = response.status

@@ -28,6 +28,8 @@ _RANGES = {
 @common_options
 def command(settings: Settings, url: str) -> None:
     """Say which index URL belongs to, what is sent to it and why, by asking for its first bytes."""
+    if settings.offline:
+        raise click.UsageError("explain asks the server, which --offline excludes")
 
     async def main() -> Explanation:
         async with fetcher:

@@ -55,5 +55,6 @@ def _fields(done: Download) -> dict[str, Any]:
         "sha256": done.sha256,
         "bytes": done.bytes,
         "resumed_from": done.resumed_from,
+        "from_cache": done.from_cache,
         "seconds": round(done.seconds, 3),
     }

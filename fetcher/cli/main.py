@@ -11,6 +11,7 @@ __all__ = ["main"]
 INTERRUPTED = 130
 
 _COMMANDS = {
+    "cache": "Say what is kept between runs, and remove it.",
     "explain": "Say which index a URL belongs to, what is sent to it, and why.",
     "get": "Download wheels and source distributions.",
     "metadata": "Print the METADATA of wheels.",

@@ -22,7 +22,7 @@ class Tally(Watch):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.expected: int | None = None
-        self.arrived = self.present = self.resumed = self.brought = 0
+        self.arrived = self.present = self.resumed = self.cached = self.brought = 0
         self.bytes = self.sizes = 0
         self.failures: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
@@ -56,6 +56,7 @@ class Tally(Watch):
             self.brought += 1
             self.bytes += done.bytes
             self.sizes += done.size
+            self.cached += done.from_cache
         if done.resumed_from is not None and (moved or not done.bytes):
             self.resumed += 1
         elif not moved:
@@ -75,7 +76,7 @@ class Tally(Watch):
         """Return what became of all targets, in one line."""
         of_all = f" of {self.arrived + self.failed}" if self.failed else ""
         told = [f"{self.arrived}{of_all} files: {size(self.bytes)} in {duration(self.clock() - self.began)}"]
-        counts = {"already there": self.present, "resumed": self.resumed}
+        counts = {"already there": self.present, "from the cache": self.cached, "resumed": self.resumed}
         if found := [f"{count} {what}" for what, count in counts.items() if count]:
             told.append(", ".join(found))
         if retried := self.retried():

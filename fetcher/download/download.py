@@ -45,7 +45,8 @@ class Download:
     """A file that is in its place.
 
     `size` and `bytes` (those that crossed the wire) in bytes; `sha256` in lower-case hex; `seconds` by the monotonic
-    clock.  `resumed_from` is how many bytes an earlier run had left, None if it had left none.
+    clock.  `resumed_from` is how many bytes an earlier run had left, None if it had left none.  `from_cache`: it was
+    kept whole, and no byte crossed the wire for it.
     """
 
     path: Path
@@ -57,11 +58,12 @@ class Download:
     bytes: int
     seconds: float
     resumed_from: int | None = None
+    from_cache: bool = False
 
 
 @dataclass
 class _Job:
-    """One download.  `joined`: bytes of several answers stand in the part."""
+    """One download.  `joined`: bytes of several answers stand in the part; `copied`: those of a body that was kept."""
 
     transport: Transport
     file: File
@@ -70,6 +72,7 @@ class _Job:
     on_event: OnEvent | None
     bytes: int = 0
     joined: bool = False
+    copied: bool = False
     resumed_from: int | None = None
 
 
@@ -80,14 +83,15 @@ async def download(
     volumes: Volumes,
     *,
     kept: Spool | None = None,
+    from_cache: bool = False,
     metadata_sha256: str | None = None,
     fsync: bool = False,
     on_event: OnEvent | None = None,
 ) -> Download:
     """Bring one file into a directory, which is created if need be.
 
-    `kept` is its whole body if that was already read; `metadata_sha256` is the digest of METADATA that was given out
-    unverified: the file must hold the same.
+    `kept` is its whole body if that was already read, in an earlier run if `from_cache`; `metadata_sha256` is the
+    digest of METADATA that was given out unverified: the file must hold the same.
 
     Raises FetcherError: HashMismatch, LoginPage, NotAWheel, NotAnSdist, MetadataMismatch, DiskError, ...
     """
@@ -114,12 +118,14 @@ async def download(
         bytes=job.bytes,
         seconds=time.monotonic() - began,
         resumed_from=job.resumed_from,
+        from_cache=from_cache and job.copied,
     )
 
 
 async def _fill(job: _Job, kept: Spool | None) -> None:
     """Bring the body into the part file, and look whether it is right; a second try from the start at most."""
     if kept is not None and await _copy(job, kept):
+        job.copied = True
         return
     await _transfer(job, alone=False)
     if not (job.part.digest.matches and await _is_sound(job)):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from fetcher.cache.file_cache import SMALL
 from fetcher.errors import MetadataMissing
 from fetcher.index.files import File
 from fetcher.index.urls import redact
@@ -31,8 +32,6 @@ __all__ = ["How", "Metadata", "read_metadata"]
 
 # Requests that one METADATA may cost: refused suffix, probe, tail, directory, entry.
 MOST_REQUESTS = 5
-# A wheel below this size is fetched whole: it costs what a tail would, and the file is then here.
-SMALL = 128 * 1024
 
 
 @dataclass(frozen=True)

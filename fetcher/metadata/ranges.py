@@ -25,6 +25,7 @@ from fetcher.transport.reply import (
     EXPIRED,
     PROBE_REFUSALS,
     RANGE_REFUSALS,
+    REST_WORTH_READING,
     SUFFIX_REFUSALS,
     UNSATISFIABLE,
     Expired,
@@ -36,7 +37,6 @@ from fetcher.transport.reply import (
     Whole,
     decide_reaction,
 )
-from fetcher.transport.session import REST_WORTH_READING
 from fetcher.transport.transport import SEGMENT_BUFFER, Answer, Meter, Request, Transport
 from fetcher.wheel.plan import UNKNOWN_TAIL, NotZip, WheelMetadata, known_tail, may_lead_on, plan_metadata
 

@@ -10,7 +10,7 @@ from yarl import URL
 
 from fetcher.content import TITLE, login_page, read_head, sniff_head
 from fetcher.digest import Digest
-from fetcher.errors import FetcherError, LoginPage, MetadataMissing, MissingCredentials
+from fetcher.errors import FetcherError, LoginPage, MetadataMissing, MissingCredentials, Offline
 from fetcher.index.files import File
 from fetcher.metadata.body import Read
 from fetcher.transport.transport import SEGMENT_BUFFER, Answer, Meter, Request, Transport
@@ -37,7 +37,7 @@ async def read_sidecar(transport: Transport, file: File, meter: Meter) -> Read |
         if not digest.matches:
             raise digest.mismatch(f"{file.filename}.metadata", file.sidecar_url)
         name, version = check_identity(file.filename, body)
-    except (LoginPage, MissingCredentials):
+    except (LoginPage, MissingCredentials, Offline):
         raise
     except FetcherError as error:
         logger.warning("the advertised metadata file of %s is of no use: %s", file.filename, error)

@@ -27,6 +27,7 @@ from fetcher.segments import Segment, Suffix, parse_content_range
 __all__ = [
     "PROBE_REFUSALS",
     "RANGE_REFUSALS",
+    "REST_WORTH_READING",
     "SUFFIX_REFUSALS",
     "Expired",
     "Partial",
@@ -53,6 +54,8 @@ _CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([\w.:-]+)""")
 EXPIRED = frozenset({401, 403})
 UNSATISFIABLE = 416
 PARTIAL = 206
+# A body left with at most this many bytes is read to its end, so that the connection can be used again.
+REST_WORTH_READING = 16 * 1024
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ The deadline of the caller's cancel scope (anyio's) bounds the waits: one that w
 
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import TypeVar, assert_never
+from typing import TYPE_CHECKING, TypeVar, assert_never
 
 import anyio
 from anyio import CapacityLimiter, WouldBlock
@@ -36,6 +36,7 @@ from fetcher.errors import (
     InsecureRedirect,
     LoginPage,
     NotFound,
+    Offline,
     ServerFailed,
     StatusError,
     Throttled,
@@ -49,7 +50,10 @@ from fetcher.segments import Segment, Suffix, range_header
 from fetcher.transport.hosts import Host, Hosts
 from fetcher.transport.reply import Reply
 from fetcher.transport.retry import GiveUp, RetryPolicy, Wait, decide_retry
-from fetcher.transport.session import Response, Session
+from fetcher.transport.session import Session
+
+if TYPE_CHECKING:  # aiohttp comes with it: see session.py
+    from fetcher.transport.response import Response
 
 __all__ = ["SEGMENT_BUFFER", "Answer", "Meter", "Request", "Transport"]
 
@@ -80,9 +84,9 @@ class Request:
     """One GET.
 
     `listed_by` is the index whose page named the URL; `wanted` becomes the Range header, `if_range` a strong validator
-    beside it.  `handled` are statuses that the consumer understands: they are neither raised nor retried.  `decode`
-    undoes a Content-Encoding; up to twice `buffer` bytes of the body are taken before they are read (None: as many as
-    the other requests leave).  `patient` is
+    beside it; `conditions` are the header fields of a conditional request.  `handled` are statuses that the consumer
+    understands: they are neither raised nor retried.  `decode` undoes a Content-Encoding; up to twice `buffer` bytes of
+    the body are taken before they are read (None: as many as the other requests leave).  `patient` is
     False for a request that has a fallback: it is not retried.
     """
 
@@ -90,6 +94,7 @@ class Request:
     listed_by: Index | None = None
     wanted: Segment | Suffix | None = None
     if_range: str | None = None
+    conditions: Mapping[str, str] = field(default_factory=dict)
     accept: str = "*/*"
     accept_encoding: str = "identity"
     handled: frozenset[int] = frozenset()
@@ -100,7 +105,7 @@ class Request:
     @property
     def headers(self) -> dict[str, str]:
         """Return the request headers, without any that auth adds."""
-        headers = {"Accept": self.accept, "Accept-Encoding": self.accept_encoding}
+        headers = {"Accept": self.accept, "Accept-Encoding": self.accept_encoding, **self.conditions}
         if self.wanted is not None:
             headers["Range"] = range_header(self.wanted)
             if self.if_range is not None:
@@ -153,7 +158,7 @@ class Meter:
 class Answer:
     """An open response with the hops that led to it."""
 
-    response: Response
+    response: "Response"
     hops: tuple[Hop, ...] = field(repr=False)
 
     @property
@@ -163,7 +168,10 @@ class Answer:
 
 
 class Transport:
-    """Asks URLs, within limits.  `sleep` and `chance` are arguments so that tests need no waiting."""
+    """Asks URLs, within limits; `offline`: asks nobody.
+
+    `sleep` and `chance` are arguments so that tests need no waiting.
+    """
 
     def __init__(
         self,
@@ -172,6 +180,7 @@ class Transport:
         *,
         concurrency: int = 100,
         retry: RetryPolicy | None = None,
+        offline: bool = False,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -182,6 +191,7 @@ class Transport:
         self._all = CapacityLimiter(concurrency)
         self._hosts = Hosts(concurrency)
         self._retry = retry or RetryPolicy()
+        self._offline = offline
         self._sleep = sleep
         self._chance = chance
 
@@ -205,11 +215,13 @@ class Transport:
 
         `consume` may be called again after a failure, and must then begin anew; or it goes on from where it was, and
         `request` is called before each attempt for what is missing by then.  Attempts that brought it on are not
-        counted.  `on_retry` is called before each wait for the next attempt.  Raises FetcherError, and what `consume`
-        and `on_retry` raise.
+        counted.  `on_retry` is called before each wait for the next attempt.  Raises FetcherError (Offline before
+        anything else), and what `consume` and `on_retry` raise.
         """
         ask_next: Callable[[], Request] = (lambda: request) if isinstance(request, Request) else request
         asked = ask_next()
+        if self._offline:
+            raise Offline(asked.url)
         meter = meter or Meter()
         challenged = False
         attempt = 1
@@ -307,7 +319,7 @@ class Transport:
         """Return the buffer of one of the requests under way."""
         return min(MOST_BUFFER, max(SEGMENT_BUFFER, ALL_BUFFERS // max(1, self._all.borrowed_tokens)))
 
-    async def _send(self, hop: Hop, request: Request) -> Response:
+    async def _send(self, hop: Hop, request: Request) -> "Response":
         return await self._session.get(
             hop.url,
             request.headers,
@@ -328,7 +340,7 @@ class _Exchange:
         host: Host,
         everywhere: CapacityLimiter,
         sleep: Callable[[float], Awaitable[None]],
-        send: Callable[[], Awaitable[Response]],
+        send: Callable[[], Awaitable["Response"]],
         hop: Hop,
         meter: Meter,
     ) -> None:
@@ -340,7 +352,7 @@ class _Exchange:
         self._meter = meter
         self._response: Response | None = None
 
-    async def __aenter__(self) -> Response:
+    async def __aenter__(self) -> "Response":
         """Wait for a place at the host, until it is ready, and for one place of all; then send."""
         await self._take(self._host.limiter)
         try:

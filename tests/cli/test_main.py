@@ -93,7 +93,7 @@ def test_version(run: Callable[..., Done]) -> None:
 def test_help(run: Callable[..., Done], flag: str) -> None:
     done = run(flag)
     assert (done.code, done.stderr) == (0, "")
-    assert all(f"  {command}" in done.stdout for command in COMMANDS)
+    assert all(f"  {command}" in done.stdout for command in (*COMMANDS, "cache"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -101,7 +101,8 @@ def test_help_of_a_command(run: Callable[..., Done], command: str) -> None:
     done = run(command, "--help")
     assert (done.code, done.stderr) == (0, "")
     common = ["-i, --index-url", "--extra-index-url", "--index", "--authenticate", "--config-file", "--no-config",
-              "--concurrency", "--retries", "--timeout", "--deadline", "--json", "-q, --quiet", "-v, --verbose",
+              "--concurrency", "--retries", "--timeout", "--deadline", "--cache-dir", "--no-cache", "--refresh",
+              "--offline", "--json", "-q, --quiet", "-v, --verbose",
               "--no-progress", "--debug"]  # fmt: skip
     of_targets = ["-r, --requirement", "--python-version", "--platform"] if command != "explain" else []
     of_get = ["-d, --dest", "--fsync", "--only-binary", "--no-binary", "--prefer", "--prefer-binary"]
@@ -130,6 +131,10 @@ def test_help_of_a_command(run: Callable[..., Done], command: str) -> None:
         ["get", "demo", "--timeout", "0"],
         ["get", "demo", "--timeout", "soon"],
         ["get", "demo", "--deadline", "0"],
+        ["get", "demo", "--offline", "--refresh"],
+        ["get", "demo", "--offline", "--no-cache"],
+        ["metadata", "demo", "--offline"],  # FETCHER_NO_CACHE is set
+        ["explain", "https://host/", "--offline"],
         ["get", "demo", "--config-file", "no-such-file.toml"],
         ["get", "demo", "--config-file", "."],
         ["get", "demo", "--python-version", "three"],
@@ -420,7 +425,8 @@ class TestDeadline:
 
 METADATA_FIELDS = ["target", "name", "version", "filename", "url", "index", "how", "requests", "bytes", "sha256",
                    "verified", "metadata"]  # fmt: skip
-GET_FIELDS = ["target", "filename", "url", "index", "path", "size", "sha256", "bytes", "resumed_from", "seconds"]
+GET_FIELDS = ["target", "filename", "url", "index", "path", "size", "sha256", "bytes", "resumed_from", "from_cache",
+              "seconds"]  # fmt: skip
 
 
 async def test_metadata(run: Callable[..., Done]) -> None:
@@ -478,6 +484,7 @@ async def test_get(run: Callable[..., Done], tmp_path: Path) -> None:
         "sha256": hashlib.sha256(WHEELS[DEMO]).hexdigest(),
         "bytes": 0,  # it is there
         "resumed_from": None,
+        "from_cache": False,
     }
 
 

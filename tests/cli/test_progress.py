@@ -176,6 +176,18 @@ class TestSummary:
             asyncio.run(tally.bring("x", download()))
         assert tally.summary() == "2 files: 1.0 MB in 0.0 s; 1 already there, 1 resumed"
 
+    def test_a_file_from_the_cache(self, tally: Tally) -> None:
+        """Named twice, too: it is in its place by then."""
+        done = Download(Path("x"), "x", "", None, 3 * MB, "", 0, 0.0, from_cache=True)
+
+        async def download() -> Download:
+            return done
+
+        tally.on_event(Progress("x", 3 * MB, 3 * MB))
+        for _ in range(2):
+            asyncio.run(tally.bring("x", download()))
+        assert tally.summary() == "2 files: 0 bytes in 0.0 s; 1 already there, 1 from the cache"
+
     @pytest.mark.parametrize(
         ("quiet", "targets", "said"), [(False, 0, False), (False, 1, False), (False, 2, True), (True, 2, False)]
     )

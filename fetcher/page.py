@@ -1,0 +1,214 @@
+"""One index page: out of the cache, or asked for; looked at before it is believed, and only then kept.
+
+1. The credentials that would go with a request say which kept page may be used: `always` without any ends it here.
+   Under `auto` with none known they are looked up first if this index wanted some in an earlier run, so that pages
+   that are kept for a user of netrc need no request either.
+2. A fresh page is used.  A stale one is asked for with its validators; after a 304 it is used.
+3. A page is kept under the credentials that its answer was for, if it names files.  Login pages, pages that cannot be
+   read and pages reached by redirects are not.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import assert_never
+
+from anyio import to_thread
+
+from fetcher.auth.credentials import Credentials
+from fetcher.auth.middleware import Authenticator, Hop
+from fetcher.cache.page_cache import PageCache, Private
+from fetcher.cache.pages import Absent, Fresh, KeptPage, Miss, Revalidate
+from fetcher.content import login_page, sniff_head
+from fetcher.errors import BadPage, NotFound
+from fetcher.index.files import Project
+from fetcher.index.pages import parse_page
+from fetcher.index.scope import Index
+from fetcher.index.urls import parse_url, realm_of
+from fetcher.transport.transport import Answer, Meter, Request, Transport
+from fetcher.wheel.sniff import looks_like_login
+
+__all__ = ["read_page"]
+
+logger = logging.getLogger(__name__)
+
+# PEP 691: the JSON form is preferred, HTML is what every server has.
+ACCEPT_PAGE = (
+    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1, */*;q=0.01"
+)
+# The largest page of the public index has some 30 MB as JSON.
+MOST_PAGE = 64 << 20
+# Pages are compressed to a tenth; to a hundredth only by those who mean harm.
+MOST_INFLATION = 100
+# A page up to this size is parsed at once, a larger one in a thread.
+SMALL_PAGE = 1 << 20
+# Login pages carry up to 200 KB, most of it script.
+LOOK = 256 * 1024
+NOT_MODIFIED = 304
+
+
+@dataclass(frozen=True)
+class _Read:
+    """An answer: the page it brought, with what is kept of it; or no page, for a 304."""
+
+    hops: tuple[Hop, ...]
+    status: int
+    fields: list[tuple[str, str]]
+    project: Project | None = None
+    charset: str | None = None
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether it is the answer of the very URL that was asked, and names files."""
+        return len(self.hops) == 1 and self.project is not None and bool(self.project.files)
+
+
+@dataclass(frozen=True)
+class _Page:
+    """The page of a project on an index, and those who are asked for it."""
+
+    transport: Transport
+    auth: Authenticator
+    index: Index
+    name: str
+
+    @property
+    def url(self) -> str:
+        return self.index.page_url(self.name)
+
+    async def parse(self, body: bytes, charset: str | None, url: str) -> Project:
+        """Parse a page.  Raises BadPage."""
+        parse = partial(parse_page, body, url=url, name=self.name, listed_by=self.index, charset=charset)
+        # A page of 10,000 files takes some 50 ms to parse.
+        return parse() if len(body) <= SMALL_PAGE else await to_thread.run_sync(parse)
+
+    async def ask(self, conditions: Mapping[str, str], meter: Meter) -> _Read:
+        """Ask for the page, by a conditional request if there are conditions."""
+        request = Request(
+            self.url,
+            self.index,
+            accept=ACCEPT_PAGE,
+            accept_encoding="gzip, deflate",
+            conditions=conditions,
+            handled=frozenset({NOT_MODIFIED}) if conditions else frozenset(),
+        )
+        read = await self.transport.ask(request, self._consume, meter)
+        first, last = read.hops[0], read.hops[-1]
+        if realm_of(last.url) != realm_of(first.url):
+            # GitLab sends the anonymous on to the public index, where the name may be somebody else's.
+            if await self.auth.answer_challenge(read.hops[:1]):
+                read = await self.transport.ask(request, self._consume, meter)
+            logger.warning("index %s has the page of %s at %s", self.index.label, self.name, realm_of(last.url))
+        return read
+
+    async def _consume(self, answer: Answer) -> _Read:
+        """Read and parse a page; one without files is looked at: it may be a login page, or no page at all."""
+        reply, fields = answer.reply, answer.response.fields
+        if reply.status == NOT_MODIFIED:
+            return _Read(answer.hops, reply.status, fields)
+        body = await answer.response.read(MOST_PAGE)
+        if reply.content_encoding and len(body) > MOST_INFLATION * answer.response.transferred + SMALL_PAGE:
+            raise BadPage(reply.url, f"{answer.response.transferred} bytes that inflate to {len(body)}")
+        project = await self.parse(body, reply.charset, reply.url)
+        if not project.files:
+            self._look(answer, body[:LOOK])
+        return _Read(answer.hops, reply.status, fields, project, reply.charset, body)
+
+    def _look(self, answer: Answer, head: bytes) -> None:
+        """Raise what a page without files is, unless it is one."""
+        kind = sniff_head(head)
+        if kind == "html" and looks_like_login(head, parse_url(answer.reply.url).path):
+            raise login_page(answer, head, f"the index page of {self.name}")
+        if kind not in ("html", "json"):
+            raise BadPage(answer.reply.url, f"it is neither HTML nor JSON, but {kind}")
+
+
+async def read_page(
+    transport: Transport, auth: Authenticator, cache: PageCache | None, index: Index, name: str
+) -> Project:
+    """Return what an index says of a project, by its normalized name.
+
+    Raises NotFound, LoginPage, BadPage, Offline, and what auth, transport and statuses raise.
+    """
+    page = _Page(transport, auth, index, name)
+    if cache is None:
+        return _project(await page.ask({}, Meter()))
+    return await _read_through(cache, page)
+
+
+async def _read_through(cache: PageCache, page: _Page) -> Project:
+    """Answer from the cache, or ask and keep the answer."""
+    known, verdict = await _look_up(cache, page)
+    match verdict:
+        case Fresh(kept):
+            if (project := await _parse_kept(page, kept)) is not None:
+                return project
+        case Absent(status):
+            raise NotFound(page.url, status)
+        case Revalidate(kept, conditions):
+            read = await _ask(cache, page, known, conditions)
+            if read.project is not None:
+                return read.project
+            if (project := await _take_kept(cache, page, known, kept, read)) is not None:
+                return project
+        case Miss():
+            pass
+        case _:
+            assert_never(verdict)
+    return _project(await _ask(cache, page, known, {}))
+
+
+async def _look_up(cache: PageCache, page: _Page) -> tuple[Credentials | None, Fresh | Revalidate | Absent | Miss]:
+    """Return the credentials that would go with a request, and what may be done for one."""
+    hop = page.auth.hop(parse_url(page.url), None, page.index)
+    known = await page.auth.decide(hop)
+    credentials = None if known is None else known.credentials
+    verdict = await cache.look_up(page.url, credentials, page.index.url)
+    if isinstance(verdict, Private):
+        if await page.auth.answer_challenge([hop]):
+            return await _look_up(cache, page)
+        verdict = Miss()
+    return credentials, verdict
+
+
+async def _parse_kept(page: _Page, kept: KeptPage) -> Project | None:
+    """Return what a kept page says; None if it is of no use any more."""
+    try:
+        project = await page.parse(kept.body, kept.charset, page.url)
+    except BadPage:
+        return None
+    return project if project.files else None
+
+
+async def _take_kept(
+    cache: PageCache, page: _Page, known: Credentials | None, kept: KeptPage, read: _Read
+) -> Project | None:
+    """Return the page after a 304; None if that was about another."""
+    sent = read.hops[-1].credentials
+    if len(read.hops) > 1 or not await cache.freshen(page.url, sent, kept, read.fields, found_under=known):
+        return None
+    return await _parse_kept(page, kept)
+
+
+async def _ask(cache: PageCache, page: _Page, known: Credentials | None, conditions: Mapping[str, str]) -> _Read:
+    """Ask for the page, and keep what came."""
+    meter = Meter()
+    try:
+        read = await page.ask(conditions, meter)
+    except NotFound as error:
+        if len(meter.hops) == 1:
+            await cache.keep_absence(page.url, meter.hops[0].credentials, error.status)
+        raise
+    sent = read.hops[0].credentials
+    if read.may_be_kept:
+        await cache.keep(page.url, sent, read.status, read.fields, body=read.body, charset=read.charset)
+    if sent is not None and known is None:
+        await cache.note_private(page.index.url)
+    return read
+
+
+def _project(read: _Read) -> Project:
+    assert read.project is not None  # noqa: S101 - for the type checker: only conditional requests are answered by 304
+    return read.project
