@@ -1,28 +1,37 @@
 """Time the pure rooms, with pytest-benchmark: `pytest benchmarks/micro.py [-k WORD]`.
 
-Pages of 10,000 files, scopes of 50 indexes, the look at first bytes, the plan over a small wheel and over one of 15,000
-entries, the walk in small and in large pieces; and input that is made to be slow: what takes some hundredths of
-a second here would take minutes if the time grew with the square of the size.  Besides, a hundred small jobs for the
-disk at once, handed to threads by `fetcher.disk` and by anyio.
+Pages of 10,000 files and the choice among them, scopes of 50 indexes, the look at first bytes, the plan over a small
+wheel and over one of 15,000 entries, the walk through wheels, in small and in large pieces, and through source
+distributions; and input that is made to be slow: what takes some hundredths of a second here would take minutes if the
+time grew with the square of the size.  Besides, a hundred small jobs for the disk at once, handed to threads by
+`fetcher.disk` and by anyio; and one call of the blocking Fetcher that needs no network, beside the same of the
+asynchronous one.
 """
 
 import asyncio
 import hashlib
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Awaitable, Callable
 from html import escape
+from typing import Literal
 
 import pytest
 from anyio import create_task_group, to_thread
 from pytest_benchmark.fixture import BenchmarkFixture
 from yarl import URL
 
+from fetcher import Fetcher, blocking
 from fetcher.disk import on_disk
-from fetcher.errors import MetadataMismatch, MetadataMissing
+from fetcher.errors import ConfigError, MetadataMismatch, MetadataMissing
+from fetcher.index.candidates import candidates
+from fetcher.index.files import File, Project
 from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index, Scopes
+from fetcher.index.target import describe_python
+from fetcher.sdist.walk import Busy, PkgInfo, SdistWalk
 from fetcher.segments import Piece, Suffix
 from fetcher.wheel.identity import check_identity
 from fetcher.wheel.plan import WheelMetadata, plan_metadata
@@ -31,6 +40,7 @@ from fetcher.wheel.walk import Found, NeedMore, Walk
 
 AT_ONCE = 100
 FILES = 10_000
+VERSIONS = 250
 INDEXES = 50
 LOOKUPS = 1_000
 
@@ -97,6 +107,35 @@ def test_page(benchmark: BenchmarkFixture, write: Callable[[str], bytes], root: 
     assert len(project.files) == FILES
 
 
+@pytest.mark.parametrize("specifier", ["", ">=200", "==100.0"], ids=lambda specifier: specifier or "any")
+@pytest.mark.parametrize("again", [False, True], ids=["first time", "again"])
+def test_candidates(benchmark: BenchmarkFixture, again: bool, specifier: str) -> None:
+    """What was parsed of the file names the first time is kept."""
+    target = describe_python("3.12", ["manylinux_2_28_x86_64"])
+    if again:
+        found = benchmark(candidates, released(), target, specifier)
+    else:
+        found = benchmark.pedantic(
+            lambda project: candidates(project, target, specifier), setup=lambda: ((released(),), {}), rounds=10
+        )
+    assert len(found) == {"": VERSIONS, ">=200": VERSIONS - 200, "==100.0": 1}[specifier]
+
+
+def released() -> Project:
+    """Return a project of FILES files: VERSIONS of them, each with wheels for many interpreters and platforms."""
+    platforms = ["manylinux_2_17_{}.manylinux2014_{}", "musllinux_1_2_{}", "macosx_11_0_{}", "win_{}"]
+    tags = [
+        f"cp3{minor}-cp3{minor}-{platform.format(arch, arch)}"
+        for minor in (10, 11, 12, 13, 14)
+        for platform in platforms
+        for arch in ("x86_64", "aarch64")
+    ]
+    names = (f"demo-{version}.0-{tag}.whl" for version in range(VERSIONS) for tag in tags)
+    files = tuple(File(name, f"{ABSOLUTE}/{name}", requires_python=">=3.9") for name in names)
+    assert len(files) == FILES
+    return Project("demo", files, PAGE, INDEX)
+
+
 def test_scopes(benchmark: BenchmarkFixture) -> None:
     scopes = Scopes(Index(f"https://index.localhost/team{n}/project/+simple", name=f"i{n}") for n in range(INDEXES))
     urls = [URL(f"https://index.localhost/team{n % (2 * INDEXES)}/project/+f/ab/cd/demo.whl") for n in range(LOOKUPS)]
@@ -152,6 +191,33 @@ def walk(pieces: list[bytes]) -> object:
     return next(verdict for piece in pieces if not isinstance(verdict := walker.feed(piece), NeedMore))
 
 
+@pytest.mark.parametrize("form", ["w:gz", "w:bz2", "w:xz"])
+def test_sdist_walk(benchmark: BenchmarkFixture, form: Literal["w:gz", "w:bz2", "w:xz"]) -> None:
+    """PKG-INFO stands last, where several build tools write it."""
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode=form) as archive:
+        for number in range(1000):
+            add(archive, f"demo-1.0/demo/module_{number:05d}.py", b"from demo import something as other\n" * 200)
+        add(archive, "demo-1.0/PKG-INFO", b"Metadata-Version: 2.4\nName: demo\nVersion: 1.0\n")
+    assert isinstance(benchmark(walk_sdist, f"demo-1.0.tar.{form[2:]}", body.getvalue()), PkgInfo)
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file to a tar."""
+    about = tarfile.TarInfo(name)
+    about.size = len(content)
+    archive.addfile(about, io.BytesIO(content))
+
+
+def walk_sdist(name: str, body: bytes) -> object:
+    """Walk through a source distribution that is at hand."""
+    walker = SdistWalk(name)
+    verdict = walker.feed(body)
+    while isinstance(verdict, Busy):
+        verdict = walker.feed(b"")
+    return verdict
+
+
 @pytest.mark.parametrize("entries", [30, 15_000])
 def test_plan(benchmark: BenchmarkFixture, entries: int) -> None:
     wheel = wheel_of(entries)
@@ -193,3 +259,24 @@ def test_jobs_at_once(benchmark: BenchmarkFixture, hop: Callable[..., Awaitable[
 
     with asyncio.Runner() as runner:
         benchmark(lambda: runner.run(jobs()))
+
+
+def test_call(benchmark: BenchmarkFixture) -> None:
+    async def call() -> None:
+        with pytest.raises(ConfigError):
+            await fetcher.project("no name!")
+
+    with asyncio.Runner() as runner:
+        fetcher = Fetcher()
+        benchmark(lambda: runner.run(call()))
+
+
+def test_blocking_call(benchmark: BenchmarkFixture) -> None:
+    """Into the thread of the event loop and back."""
+    with blocking.Fetcher() as fetcher:
+
+        def call() -> None:
+            with pytest.raises(ConfigError):
+                fetcher.project("no name!")
+
+        benchmark(call)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         NotAnSdist as NotAnSdist,
         NotAWheel as NotAWheel,
         NotFound as NotFound,
+        NotStatic as NotStatic,
         Offline as Offline,
         ServerFailed as ServerFailed,
         Stalled as Stalled,
@@ -49,8 +50,15 @@ if TYPE_CHECKING:
         Unauthorized as Unauthorized,
     )
     from fetcher.explain import Explanation as Explanation, HopReport as HopReport
+    from fetcher.index.candidates import candidates as candidates
     from fetcher.index.files import File as File, Project as Project
+    from fetcher.index.formats import Formats as Formats
     from fetcher.index.scope import Index as Index, Policy as Policy
+    from fetcher.index.target import (
+        Target as Target,
+        describe_python as describe_python,
+        this_interpreter as this_interpreter,
+    )
     from fetcher.metadata.metadata import Metadata as Metadata
 
 _HOMES = {
@@ -79,6 +87,7 @@ _HOMES = {
         "NotAWheel",
         "NotAnSdist",
         "NotFound",
+        "NotStatic",
         "Offline",
         "ServerFailed",
         "Stalled",
@@ -91,8 +100,11 @@ _HOMES = {
         "Unauthorized",
     ),
     "fetcher.explain": ("Explanation", "HopReport"),
+    "fetcher.index.candidates": ("candidates",),
     "fetcher.index.files": ("File", "Project"),
+    "fetcher.index.formats": ("Formats",),
     "fetcher.index.scope": ("Index", "Policy"),
+    "fetcher.index.target": ("Target", "describe_python", "this_interpreter"),
     "fetcher.metadata.metadata": ("Metadata",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

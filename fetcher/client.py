@@ -1,7 +1,7 @@
 """`Fetcher`: wires the rooms together; the only file that knows them all."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,14 @@ from fetcher.cache.file_cache import SMALL, FileCache
 from fetcher.cache.page_cache import PageCache
 from fetcher.cache.store import Store
 from fetcher.digest import Digest
+from fetcher.disk import disk_threads
 from fetcher.download.download import Download, download
 from fetcher.download.events import OnEvent
 from fetcher.download.volumes import Volumes
 from fetcher.errors import ConfigError, NotFound
 from fetcher.explain import Explanation, explain
 from fetcher.flights import Flights
+from fetcher.hints import Hints
 from fetcher.index.config import PYPI_URL, search_order
 from fetcher.index.files import File, Project, file_from_url
 from fetcher.index.scope import Index, Scopes
@@ -90,17 +92,21 @@ class Fetcher:
         self._pages = None if self._kept is None else PageCache(self._kept, refresh=refresh, offline=offline)
         self._files = None if self._kept is None else FileCache(self._kept)
         self._shelf = Shelf()
-        # METADATA that was given out before anything vouched for it: URL of the wheel -> SHA-256.
+        # METADATA that was given out before anything vouched for it: URL of the file -> SHA-256.
         self._unverified: dict[str, str] = {}
         self._volumes = Volumes()
         self._downloads: Flights[Download] = Flights()
+        # Hints leave half of the places to calls that somebody waits for.
+        self._hints = Hints(at_once=max(1, concurrency // 2))
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._open.enter_context(disk_threads())
         await self._open.enter_async_context(self._session)
         if self._kept is not None:
             self._open.push_async_callback(self._kept.flush)
         self._open.enter_context(self._shelf)
+        await self._open.enter_async_context(self._hints)
         return self
 
     async def __aexit__(
@@ -118,13 +124,36 @@ class Fetcher:
 
         404 goes on to the next index.  Raises NotFound if none has it; Unauthorized, Forbidden, LoginPage,
         MissingCredentials from the first index that refuses: a project of the same name elsewhere may be another's.
+        The same asked for again meanwhile is one request.
         """
+        return await self._hints.ask(*self._project_work(name, index))
+
+    def prefetch(self, names: Iterable[str], *, index: str | None = None) -> None:
+        """Begin to ask for projects in the background, and return at once; `project` then has what comes of it.
+
+        Name what will be asked for next, the most urgent first; what was named or asked before is not begun again.
+        The first who asks for a project gets what came, also if that is an error, without another request; as long as
+        it waits for its turn, or is under way, who asks for it does it at once or shares it.  Of the results that
+        nobody asks for, the last thousand are kept.  Closing the Fetcher ends it.
+
+        Raises ConfigError for what is no project name and for an index that is not declared; then nothing is begun.
+        """
+        if isinstance(names, str):
+            raise ConfigError(f"prefetch wants several names, not the text {names!r}")
+        for key, work in [self._project_work(name, index) for name in names]:
+            self._hints.hint(key, work)
+
+    def _project_work(self, name: str, index: str | None) -> tuple[Hashable, Callable[[], Awaitable[Project]]]:
+        """Return what tells a question for a project from others, and the work that answers it."""
         try:
             normalized = canonicalize_name(name, validate=True)
         except InvalidName:
             raise ConfigError(f"{name!r} is not a project name") from None
+        return (normalized, index), partial(self._project, normalized, self._search(index))
+
+    async def _project(self, normalized: str, indexes: Iterable[Index]) -> Project:
         missed: list[str] = []
-        for asked in self._search(index):
+        for asked in indexes:
             try:
                 return await read_page(self._transport, self._auth, self._pages, asked, normalized)
             except NotFound as error:
@@ -133,12 +162,25 @@ class Fetcher:
         raise NotFound("", asked=f"no index has a project called {normalized}; asked: {', '.join(missed)}")
 
     async def metadata(self, file: File | str) -> Metadata:
-        """Return the METADATA of a wheel, given as a file of a project or as a URL.
+        """Return the METADATA of a wheel or source distribution, given as a file of a project or as a URL.
 
-        Raises LoginPage, NotAWheel, BadZip, MetadataMissing, MetadataMismatch, HashMismatch, and what auth, transport
-        and statuses raise.
+        That of a source distribution is its PKG-INFO, if that vouches for its dependencies (PEP 643); nothing is built.
+
+        Raises LoginPage, NotAWheel, NotAnSdist, BadZip, MetadataMissing, NotStatic, MetadataMismatch, HashMismatch, and
+        what auth, transport and statuses raise.  The same asked for again meanwhile is read once.
         """
         file = _as_file(file)
+        return await self._hints.ask(file, partial(self._metadata, file))
+
+    def prefetch_metadata(self, files: Iterable[File | str]) -> None:
+        """Begin to read METADATA in the background, and return at once; to `metadata` as `prefetch` is to `project`.
+
+        Raises ConfigError for what is no URL; then nothing is begun.
+        """
+        for file in [_as_file(file) for file in files]:
+            self._hints.hint(file, partial(self._metadata, file))
+
+    async def _metadata(self, file: File) -> Metadata:
         if (kept := await self._kept_metadata(file)) is not None:
             return kept
         metadata = await read_metadata(self._transport, file, self._shelf)

@@ -5,13 +5,27 @@ Magic decides, not Content-Type: a login page is HTML whatever it calls itself.
 
 from collections.abc import Awaitable, Callable
 
-from fetcher.errors import BadReply, LoginPage, NotAnSdist, NotAWheel
+from anyio.lowlevel import checkpoint
+
+from fetcher.errors import BadReply, LoginPage, MetadataMissing, NotAnSdist, NotAWheel
+from fetcher.sdist.unpack import archive_kind
+from fetcher.sdist.walk import Busy, Missing, PkgInfo, SdistVerdict, SdistWalk
 from fetcher.segments import Piece, Suffix
 from fetcher.transport.transport import Answer
-from fetcher.wheel.plan import Plan, WheelMetadata
+from fetcher.wheel.plan import Plan, WheelMetadata, plan_metadata
 from fetcher.wheel.sniff import Kind, describe, gunzip, html_title, sniff
 
-__all__ = ["TITLE", "login_page", "not_a_wheel", "not_an_sdist", "read_head", "read_plan", "sniff_head"]
+__all__ = [
+    "TITLE",
+    "found_in",
+    "login_page",
+    "not_as_named",
+    "read_head",
+    "read_plan",
+    "read_raw_metadata",
+    "sniff_head",
+    "walk_on",
+]
 
 # What is looked at before a body is believed: room for a BOM, comments and white space before the first tag.
 HEAD = 1024
@@ -19,15 +33,9 @@ HEAD = 1024
 TITLE = 64 * 1024
 # A byte order mark and white space say nothing about what follows; some templates begin with kilobytes of line breaks.
 WHITE = b"\xef\xbb\xbf \t\r\n\f\v"
+# Of an archive that is here already, so much is looked at in one go.
+PIECE = 256 * 1024
 PAGES = frozenset({"html", "json", "xml"})
-# What source distributions are, by the ends of their names.
-ARCHIVES: tuple[tuple[tuple[str, ...], Kind], ...] = (
-    ((".tar.gz", ".tgz"), "gzip"),
-    ((".zip",), "zip"),
-    ((".tar.bz2", ".tbz"), "bzip2"),
-    ((".tar.xz", ".txz"), "xz"),
-    ((".tar",), "tar"),
-)
 
 
 async def read_head(answer: Answer) -> bytes:
@@ -46,7 +54,14 @@ def sniff_head(head: bytes) -> Kind:
     return kind
 
 
-async def not_a_wheel(answer: Answer, head: bytes, expected: str) -> LoginPage | NotAWheel | None:
+async def not_as_named(
+    answer: Answer, head: bytes, expected: str
+) -> LoginPage | NotAWheel | NotAnSdist | BadReply | None:
+    """Return what is wrong with a body that begins with `head` and should be the file `expected`; None if it may be."""
+    return await (_not_a_wheel if expected.endswith(".whl") else _not_an_sdist)(answer, head, expected)
+
+
+async def _not_a_wheel(answer: Answer, head: bytes, expected: str) -> LoginPage | NotAWheel | None:
     """Return what is wrong with a body that begins with `head` and should be a zip; None if it is one."""
     kind = sniff_head(head)
     if kind == "zip":
@@ -57,7 +72,7 @@ async def not_a_wheel(answer: Answer, head: bytes, expected: str) -> LoginPage |
     return NotAWheel(answer.reply.url, expected, kind, describe(body, kind))
 
 
-async def not_an_sdist(answer: Answer, head: bytes, expected: str) -> LoginPage | NotAnSdist | BadReply | None:
+async def _not_an_sdist(answer: Answer, head: bytes, expected: str) -> LoginPage | NotAnSdist | BadReply | None:
     """Return what is wrong with a body that begins with `head`; None if nothing is.
 
     It should be the archive that its name, `expected`, says; under another name anything but HTML or nothing.  Some
@@ -65,7 +80,7 @@ async def not_an_sdist(answer: Answer, head: bytes, expected: str) -> LoginPage 
     an archive that was compressed once more, are seen for what they are here.
     """
     kind = sniff_head(head)
-    wanted = next((archive for ends, archive in ARCHIVES if expected.endswith(ends)), None)
+    wanted = archive_kind(expected)
     if kind == "gzip" and wanted is not None:
         within = sniff_head(gunzip(head, TITLE))
         if within in PAGES:
@@ -121,3 +136,39 @@ async def read_plan(plan: Plan, read: Callable[[int, int], Awaitable[bytes]], si
         except StopIteration as done:
             found: WheelMetadata = done.value
             return found
+
+
+async def read_raw_metadata(filename: str, read: Callable[[int, int], Awaitable[bytes]], size: int) -> bytes:
+    """Return the METADATA of a wheel, or the PKG-INFO of a source distribution, that is already here.
+
+    Raises ContentError: BadZip, MetadataMissing, MetadataMismatch.
+    """
+    if archive_kind(filename) in (None, "zip"):
+        return (await read_plan(plan_metadata(filename, size), read, size)).raw
+    walk = SdistWalk(filename)
+    verdict: SdistVerdict | None = None
+    for start in range(0, size, PIECE):
+        verdict = await walk_on(walk, await read(start, min(size, start + PIECE)))
+        if isinstance(verdict, PkgInfo):
+            break
+    return found_in(filename, verdict)
+
+
+async def walk_on(walk: SdistWalk, chunk: bytes) -> SdistVerdict:
+    """Feed a chunk, and let others have their turn between the steps: a little may unpack to very much."""
+    verdict = walk.feed(chunk)
+    while isinstance(verdict, Busy):
+        await checkpoint()
+        verdict = walk.feed(b"")
+    return verdict
+
+
+def found_in(filename: str, verdict: object) -> bytes:
+    """Return the PKG-INFO that a walk found, after the whole archive at the latest.  Raises MetadataMissing."""
+    match verdict:
+        case PkgInfo(raw):
+            return raw
+        case Missing(reason):
+            raise MetadataMissing(filename, reason)
+        case _:
+            raise MetadataMissing(filename, "the archive ends in the middle")

@@ -26,7 +26,8 @@
     │   ├── NotAnSdist                    any other body that is not the archive its name says
     │   ├── BadPage                       an index page that cannot be read
     │   ├── BadZip                        a zip that breaks the format, or is ambiguous
-    │   ├── MetadataMissing               no METADATA of this wheel in it
+    │   ├── MetadataMissing               no METADATA of this wheel in it, no PKG-INFO of this sdist
+    │   ├── NotStatic                     the PKG-INFO of an sdist does not vouch for its dependencies
     │   ├── MetadataMismatch              METADATA names another project or version
     │   └── HashMismatch
     └── DiskError                exit 6
@@ -61,6 +62,7 @@ __all__ = [
     "NotAWheel",
     "NotAnSdist",
     "NotFound",
+    "NotStatic",
     "Offline",
     "ServerFailed",
     "Stalled",
@@ -79,9 +81,13 @@ MOST_QUOTED = 200
 
 @dataclass(eq=False)
 class FetcherError(Exception):
-    """What every error of this package is.  `exit_code` is that of the command line."""
+    """What every error of this package is.  `exit_code` is that of the command line.
+
+    `hurried`: the caller's deadline left no time for another attempt, so that who has more time may fare better.
+    """
 
     exit_code: ClassVar[int] = 1
+    hurried = False  # without annotation it is no argument
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -503,18 +509,44 @@ class BadZip(ContentError):
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.filename} is a damaged or unsafe wheel: {self.reason}"
+        what = "wheel" if self.filename.endswith(".whl") else "archive"
+        return f"{self.filename} is a damaged or unsafe {what}: {self.reason}"
 
 
 @dataclass(eq=False)
 class MetadataMissing(ContentError):
-    """No `.dist-info/METADATA` of this wheel in it."""
+    """No `.dist-info/METADATA` of this wheel in it, or no `PKG-INFO` in the top directory of a source distribution."""
 
     filename: str
     reason: str
 
     def __str__(self) -> str:
         return f"{self.filename} has no usable METADATA: {self.reason}"
+
+
+@dataclass(eq=False)
+class NotStatic(ContentError):
+    """The PKG-INFO of a source distribution does not vouch for what a resolver needs (PEP 643).
+
+    `dynamic` names the fields that only a build would tell; it is empty where `metadata_version` is before 2.2 or not
+    given, and nothing is vouched for.
+    """
+
+    filename: str
+    metadata_version: str
+    dynamic: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.dynamic:
+            why = f"{', '.join(self.dynamic)} {'is' if len(self.dynamic) == 1 else 'are'} dynamic"
+        elif self.metadata_version:
+            why = f"Metadata-Version {_in_short(self.metadata_version)}, before 2.2"
+        else:
+            why = "no Metadata-Version"
+        return (
+            f"the PKG-INFO of {self.filename} does not vouch for its dependencies ({why}): it would have to be built, "
+            "which fetcher never does; take a wheel, if there is one"
+        )
 
 
 @dataclass(eq=False)

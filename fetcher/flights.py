@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Generic, TypeVar
 
 from anyio import Event, current_effective_deadline
@@ -19,13 +20,14 @@ class _Flight(Generic[T]):
     landed: Event | None = None  # as soon as somebody waits
     results: list[T] = field(default_factory=list)
     failure: FetcherError | None = None
+    trace: TracebackType | None = None
 
 
 class Flights(Generic[T]):
     """Work under way, by key.
 
-    Work that was cancelled, or that failed for one who had less time, is nobody else's: the next who waited does it
-    anew.
+    Work that was cancelled, or that failed because the one who did it had less time, is nobody else's: the next who
+    waited does it anew.
     """
 
     def __init__(self) -> None:
@@ -36,15 +38,16 @@ class Flights(Generic[T]):
         while (flight := self._flights.get(key)) is not None:
             flight.landed = flight.landed or Event()
             await flight.landed.wait()
-            if flight.failure is not None and current_effective_deadline() <= flight.deadline:
-                raise flight.failure
+            failure = flight.failure
+            if failure is not None and not (failure.hurried and current_effective_deadline() > flight.deadline):
+                raise failure.with_traceback(flight.trace)  # or it would grow with each who raises it
             if flight.results:
                 return flight.results[0]
         flight = self._flights[key] = _Flight(current_effective_deadline())
         try:
             flight.results.append(await work())
         except FetcherError as failure:
-            flight.failure = failure
+            flight.failure, flight.trace = failure, failure.__traceback__
             raise
         finally:
             del self._flights[key]

@@ -85,9 +85,13 @@ class Shelf:
         self._most = most
         self._spools: OrderedDict[str, Spool] = OrderedDict()
         self._bytes = 0
+        self._closed = False
 
     def put(self, url: str, spool: Spool) -> None:
-        """Keep a body; too large a one is closed at once."""
+        """Keep a body; too large a one is closed at once, and so is one that comes too late."""
+        if self._closed:
+            spool.close()
+            return
         if (old := self.take(url)) is not None:
             old.close()
         self._spools[url] = spool
@@ -109,10 +113,14 @@ class Shelf:
         return spool
 
     def __enter__(self) -> Self:
+        self._closed = False
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed = True
         while self._spools:
-            self._spools.popitem()[1].close()
+            _, spool = self._spools.popitem()
+            self._bytes -= spool.size
+            spool.close()

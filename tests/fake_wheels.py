@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import tarfile
 import zipfile
 from random import Random
 from typing import TYPE_CHECKING
@@ -70,7 +71,13 @@ def make_wheel(
 
 
 def metadata_of(wheel: bytes) -> bytes:
-    """METADATA of a wheel, as zipfile reads it."""
+    """METADATA of a wheel, as zipfile reads it; PKG-INFO of a source distribution, as tarfile does."""
+    if wheel.startswith(b"\x1f\x8b"):
+        with tarfile.open(fileobj=io.BytesIO(wheel)) as tar:
+            name = next(name for name in tar.getnames() if name.count("/") == 1 and name.endswith("/PKG-INFO"))
+            file = tar.extractfile(name)
+            assert file is not None
+            return file.read()
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         return archive.read(name)

@@ -171,9 +171,10 @@ async def test_a_project_name_never_leaves_the_index(name: str) -> None:
 async def test_a_strangers_wheel_on_the_page_is_not_the_project(tmp_path: object) -> None:
     from packaging.requirements import Requirement
 
-    from fetcher.index.candidates import choose_file, this_interpreter
+    from fetcher.index.candidates import choose_file
     from fetcher.index.formats import Formats
     from fetcher.index.pages import parse_page
+    from fetcher.index.target import this_interpreter
 
     names = ["evil-9.0-py3-none-any.whl", "evil-9.0.tar.gz", "six-1.0-py3-none-any.whl"]
     page = "".join(f'<a href="/f/{name}">{name}</a>' for name in names).encode()

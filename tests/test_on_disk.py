@@ -1,9 +1,7 @@
 """Work in threads: results, errors, how many at once, cancellation, and when the threads end."""
 
 import asyncio
-import gc
 import threading
-import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from importlib.util import find_spec
@@ -13,7 +11,7 @@ import anyio
 import pytest
 from anyio import CancelScope, create_task_group, to_thread
 
-from fetcher.disk import THREADS, on_disk
+from fetcher.disk import THREADS, disk_threads, on_disk
 
 MANY = 300
 # Longer than any machine takes; only a test that fails waits for so many seconds.
@@ -166,16 +164,49 @@ def test_context_variables_go_along(run: Run) -> None:
     run(main)
 
 
-def test_the_threads_end_with_their_loop(run: Run) -> None:
-    threads: list[threading.Thread] = []
-    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
-
+def test_threads_that_nobody_has_open_end_after_their_jobs(run: Run) -> None:
     async def main() -> None:
-        threads.append(await on_disk(threading.current_thread))
-        loops.append(weakref.ref(asyncio.get_running_loop()))
+        thread = await on_disk(threading.current_thread)
+        await to_thread.run_sync(thread.join, PATIENCE)
+        assert not thread.is_alive()
 
     run(main)
-    gc.collect()
-    assert loops[0]() is None
-    threads[0].join(PATIENCE)
-    assert not threads[0].is_alive()
+
+
+def test_the_threads_end_with_the_last_that_has_them_open(run: Run) -> None:
+    async def main() -> None:
+        with disk_threads():
+            with disk_threads():
+                thread = await on_disk(threading.current_thread)
+            assert await on_disk(threading.current_thread) is thread
+        await to_thread.run_sync(thread.join, PATIENCE)
+        assert not thread.is_alive()
+        assert await on_disk(threading.current_thread) is not thread
+
+    run(main)
+
+
+def test_jobs_under_way_come_to_their_end(run: Run) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    async def main() -> None:
+        threads: list[threading.Thread] = []
+
+        def work() -> None:
+            threads.append(threading.current_thread())
+            begun.release()
+            assert go_on.wait(PATIENCE)
+
+        async with create_task_group() as group:
+            with disk_threads():
+                for _ in range(2 * THREADS):
+                    group.start_soon(on_disk, work)
+                for _ in range(THREADS):
+                    assert await to_thread.run_sync(begun.acquire, True, PATIENCE)
+            go_on.set()
+        assert len(threads) == 2 * THREADS
+        for thread in set(threads):
+            await to_thread.run_sync(thread.join, PATIENCE)
+            assert not thread.is_alive()
+
+    run(main)

@@ -13,15 +13,17 @@ import fetcher
 ERRORS = [
     "AuthError", "BadPage", "BadReply", "BadZip", "ConfigError", "ConnectFailed", "ContentError", "Disconnected",
     "DiskError", "FetcherError", "Forbidden", "HashMismatch", "InsecureRedirect", "LoginPage", "MetadataMismatch",
-    "MetadataMissing", "MissingCredentials", "NotAnSdist", "NotAWheel", "NotFound", "Offline", "ServerFailed",
+    "MetadataMissing", "MissingCredentials", "NotAnSdist", "NotAWheel", "NotFound", "NotStatic", "Offline",
+    "ServerFailed",
     "Stalled", "StatusError", "Throttled", "TimedOut", "TooManyRedirects", "TransportError", "Truncated",
     "Unauthorized",
 ]  # fmt: skip
 # Names of types that have no docstring of their own.
 ALIASES = ["Credentials", "Event", "Policy"]
 VALUES = ["Basic", "Bearer", "Header", "Index", "File", "Project", "Metadata", "Download", "Progress", "Retry",
-          "Explanation", "HopReport"]  # fmt: skip
-PUBLIC = [*ERRORS, *ALIASES, *VALUES, "Fetcher", "__version__"]
+          "Explanation", "HopReport", "Formats", "Target"]  # fmt: skip
+FUNCTIONS = ["candidates", "describe_python", "this_interpreter"]
+PUBLIC = [*ERRORS, *ALIASES, *VALUES, *FUNCTIONS, "Fetcher", "__version__"]
 
 
 def modules_after(code: str, *arguments: str) -> set[str]:

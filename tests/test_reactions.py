@@ -778,13 +778,6 @@ async def test_a_zip_without_metadata(way: str) -> None:
     assert outcome.requests <= 2
 
 
-async def test_a_source_distribution_has_none_and_is_not_asked_for() -> None:
-    async with FakeIndex(wheels={"demo-1.0.tar.gz": b"\x1f\x8b"}) as index, corp(index) as fetcher:
-        outcome = await ask_metadata(fetcher, await find(fetcher, ending=".tar.gz"), index)
-    assert isinstance(outcome.error, MetadataMissing)
-    assert outcome.requests == 0
-
-
 # --- retries -----------------------------------------------------------------------------------------------------
 
 

@@ -25,10 +25,11 @@ from packaging.pylock import Package, PackageArchive, PackageSdist, PackageWheel
 
 from fetcher.digest import ALGORITHMS
 from fetcher.errors import ConfigError, FetcherError, NotFound
-from fetcher.index.candidates import Target as Interpreter, best_file
+from fetcher.index.candidates import best_file
 from fetcher.index.files import File, file_from_url, is_digest
 from fetcher.index.formats import Formats
 from fetcher.index.scope import Index
+from fetcher.index.target import Target as Interpreter
 from fetcher.index.urls import redact
 
 __all__ = ["Locked", "holds", "read_lock"]

@@ -4,24 +4,27 @@ from typing import Any
 
 import click
 
-from fetcher.cli.options import Selection, Settings, common_options, target_options
+from fetcher.cli.options import InOrder, Selection, Settings, common_options, format_options, target_options
 from fetcher.cli.run import Outcome, run_targets
 from fetcher.client import Fetcher
 from fetcher.index.files import File
+from fetcher.index.formats import Formats
 from fetcher.metadata.metadata import Metadata
 
 __all__ = ["command"]
 
 
-@click.command("metadata")
+@click.command("metadata", cls=InOrder)
+@format_options
 @target_options
 @common_options
-def command(settings: Settings, selection: Selection) -> None:
-    """Print the METADATA of wheels, without downloading them.
+def command(settings: Settings, selection: Selection, formats: Formats) -> None:
+    """Print the METADATA of wheels, and the PKG-INFO of source distributions, without downloading them.
 
-    TARGET is a URL, a name, or a requirement such as "numpy>=2".  Source distributions are left alone.
+    TARGET is a URL, a name, or a requirement such as "numpy>=2".  A PKG-INFO that leaves its dependencies to a build is
+    an error: nothing is built.
     """
-    run_targets(settings, selection, _read)
+    run_targets(settings, selection, _read, formats=formats)
 
 
 async def _read(fetcher: Fetcher, file: File, target: str) -> Outcome:

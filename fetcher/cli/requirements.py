@@ -32,9 +32,9 @@ from packaging.pylock import is_valid_pylock_path
 from fetcher.cli.lockfile import Locked, holds, read_lock
 from fetcher.cli.targets import Target, interpreter_for, parse_target
 from fetcher.errors import ConfigError, DiskError
-from fetcher.index.candidates import Target as Interpreter
 from fetcher.index.files import is_digest
 from fetcher.index.formats import Formats
+from fetcher.index.target import Target as Interpreter
 from fetcher.index.urls import redact
 
 __all__ = ["Requested", "read_requested"]

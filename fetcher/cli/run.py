@@ -22,7 +22,7 @@ from fetcher.cli.watch import Watch
 from fetcher.client import Fetcher
 from fetcher.errors import FetcherError
 from fetcher.index.files import File
-from fetcher.index.formats import ONLY_WHEELS, Formats
+from fetcher.index.formats import Formats
 from fetcher.index.urls import redact
 
 __all__ = ["Outcome", "exit_code", "finish", "run", "run_all", "run_targets", "say_error"]
@@ -72,12 +72,11 @@ def run_targets(
     work: Work,
     watch: Watch | None = None,
     *,
-    formats: Formats | None = None,
+    formats: Formats,
 ) -> NoReturn:
     """Find the file of every target, do `work(fetcher, file, target)` with it, and exit with the code that asks for.
 
-    `watch` is told how it goes.  `formats` are those of the flags, and lines of requirements files add to them; None
-    means wheels alone, whatever those say.
+    `watch` is told how it goes.  `formats` are those of the flags, and lines of requirements files add to them.
     """
     watch = watch or Watch()
     try:
@@ -87,16 +86,14 @@ def run_targets(
             selection.requirements,
             interpreter,
             all_platforms=selection.all_platforms,
-            formats=formats or ONLY_WHEELS,
+            formats=formats,
         )
         fetcher = make_fetcher(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
     except FetcherError as error:
         finish(error, settings)
 
-    allowed = ONLY_WHEELS if formats is None else requested.formats
-
     async def one(target: Target) -> Outcome:
-        return await work(fetcher, await find_file(fetcher, target, interpreter, allowed), target.text)
+        return await work(fetcher, await find_file(fetcher, target, interpreter, requested.formats), target.text)
 
     async def main() -> int:
         async with fetcher:

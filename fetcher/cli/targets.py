@@ -1,7 +1,6 @@
 """TARGETs: URLs, names, requirements (PEP 508), entries of a lock; each becomes one file to fetch."""
 
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,9 +12,10 @@ from fetcher.cli.lockfile import Locked
 from fetcher.client import Fetcher
 from fetcher.digest import ALGORITHMS
 from fetcher.errors import ConfigError, HashMismatch
-from fetcher.index.candidates import Target as Interpreter, choose_file, describe_python, this_interpreter
+from fetcher.index.candidates import choose_file
 from fetcher.index.files import File, file_from_url, fragment_digests
 from fetcher.index.formats import Formats
+from fetcher.index.target import RUNNING, Target as Interpreter, describe_python, this_interpreter
 from fetcher.index.urls import redact
 
 __all__ = ["Target", "find_file", "interpreter_for", "parse_target"]
@@ -68,11 +68,10 @@ def _parse_marker(text: str) -> Marker:
 
 def interpreter_for(python_version: str | None, platforms: Iterable[str]) -> Interpreter:
     """Return the interpreter to choose files for: this one, unless options describe another."""
-    running = ".".join(map(str, sys.version_info[:3]))
     platforms = list(platforms)
     if python_version is None and not platforms:
-        return this_interpreter(running)
-    return describe_python(python_version or running, platforms)
+        return this_interpreter()
+    return describe_python(python_version or RUNNING, platforms)
 
 
 async def find_file(fetcher: Fetcher, target: Target, interpreter: Interpreter, formats: Formats) -> File:

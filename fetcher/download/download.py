@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from fetcher.content import read_plan
+from fetcher.content import read_raw_metadata
 from fetcher.digest import Digest, strongest
 from fetcher.disk import on_disk
 from fetcher.download.events import OnEvent, Progress
@@ -31,7 +31,6 @@ from fetcher.index.files import File, is_safe_name
 from fetcher.index.urls import redact
 from fetcher.spool import Spool
 from fetcher.transport.transport import Transport
-from fetcher.wheel.plan import plan_metadata
 
 __all__ = ["Download", "download"]
 
@@ -201,12 +200,12 @@ async def _copy(job: _Job, kept: Spool) -> bool:
 async def _verify(
     file: File, metadata_sha256: str | None, read: Callable[[int, int], Awaitable[bytes]], size: int
 ) -> None:
-    """Look into a wheel that no digest vouches for, or whose METADATA was given out unverified."""
+    """Look into a wheel that no digest vouches for, and into a file whose METADATA was given out unverified."""
     vouched = strongest(file.hashes) is not None
-    if not file.is_wheel or (vouched and metadata_sha256 is None):
+    if metadata_sha256 is None and (vouched or not file.is_wheel):
         return
-    found = await read_plan(plan_metadata(file.filename, size), read, size)
-    if metadata_sha256 not in (None, hashlib.sha256(found.raw).hexdigest()):
+    raw = await read_raw_metadata(file.filename, read, size)
+    if metadata_sha256 not in (None, hashlib.sha256(raw).hexdigest()):
         raise MetadataMismatch(file.filename, "it differs from the METADATA that was read before the download")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import CancelScope
 
-from fetcher.content import not_a_wheel, not_an_sdist, read_head
+from fetcher.content import not_as_named, read_head
 from fetcher.digest import Digest
 from fetcher.download.events import OnEvent, Progress, Retry
 from fetcher.download.lanes import END, Growth, Lane, Lanes
@@ -33,6 +33,7 @@ from fetcher.download.resume import (
 from fetcher.errors import AuthError, BadReply, FetcherError, StatusError, TransportError, Truncated
 from fetcher.index.files import File
 from fetcher.index.urls import redact
+from fetcher.sdist.unpack import archive_kind
 from fetcher.segments import Segment, gaps
 from fetcher.transport.hosts import Host
 from fetcher.transport.reply import EXPIRED, RANGE_REFUSALS, UNSATISFIABLE, Expired, Whole, decide_whole
@@ -212,7 +213,7 @@ class Transfer:
             if_range=rest.if_range if rest else None,
             handled=handled | EXPIRED if url != self._file.url else handled,
             # An archive that gzip made must not be unpacked on the way: some servers label it as encoded.
-            decode=not self._file.filename.endswith((".tar.gz", ".tgz")),
+            decode=archive_kind(self._file.filename) != "gzip",
             # As long as somebody else would bring the same bytes, there is no sense in waiting.
             patient=lane.half_of is None,
         )
@@ -345,8 +346,7 @@ class Transfer:
         if not isinstance(decide_whole(answer.reply), Whole):
             raise BadReply(answer.reply.url, f"a part ({answer.reply.content_range}) where the whole was asked for")
         head = await read_head(answer)
-        look = not_a_wheel if self._file.is_wheel else not_an_sdist
-        if (error := await look(answer, head, self._file.filename)) is not None:
+        if (error := await not_as_named(answer, head, self._file.filename)) is not None:
             raise error
         return head
 

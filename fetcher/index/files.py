@@ -12,7 +12,7 @@ import re
 from binascii import unhexlify
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -23,7 +23,17 @@ from packaging.version import Version
 from fetcher.index.scope import Index
 from fetcher.index.urls import file_name, parse_url, redact
 
-__all__ = ["SUFFIXES", "File", "Project", "digests", "file_from_url", "fragment_digests", "is_digest", "is_safe_name"]
+__all__ = [
+    "SUFFIXES",
+    "File",
+    "Project",
+    "digests",
+    "file_from_url",
+    "fragment_digests",
+    "is_digest",
+    "is_safe_name",
+    "parse_sdist_name",
+]
 
 _SDIST_SUFFIXES = (".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tbz", ".txz", ".tar")
 # What pip takes for a distribution, without the lzma forms that no build backend ever wrote.
@@ -128,10 +138,10 @@ class File(msgspec.Struct, frozen=True, dict=True):
     def _parsed(self) -> _Parsed:
         try:
             if self.is_wheel:
-                return _Parsed(*parse_wheel_filename(self.filename))
-            suffix = next(suffix for suffix in _SDIST_SUFFIXES if self.filename.endswith(suffix))
-            return _Parsed(*parse_sdist_filename(self.filename.removesuffix(suffix) + ".tar.gz"))
-        except (ValueError, StopIteration):
+                front, *tags = self.filename.removesuffix(".whl").rsplit("-", 3)
+                return _Parsed(*_parse_front(front), _parse_tags("-".join(tags)))
+            return _Parsed(*parse_sdist_name(self.filename))
+        except ValueError:
             return _Parsed()
 
 
@@ -158,6 +168,27 @@ class Project:
 
     def __repr__(self) -> str:
         return f"Project({self.name!r}, {len(self.files)} files, {redact(self.url)!r})"
+
+
+# A page of ten thousand wheels has some hundred versions, each with wheels for the same few dozen tags.
+@lru_cache(maxsize=4096)
+def _parse_front(text: str) -> tuple[NormalizedName, Version, BuildTag]:
+    """Parse what stands before a wheel's tags.  Raises ValueError."""
+    return parse_wheel_filename(f"{text}-py3-none-any.whl")[:3]
+
+
+@lru_cache(maxsize=4096)
+def _parse_tags(text: str) -> frozenset[Tag]:
+    """Parse a wheel's three tags.  Raises ValueError."""
+    return parse_wheel_filename(f"x-0-{text}.whl")[3]
+
+
+def parse_sdist_name(filename: str) -> tuple[NormalizedName, Version]:
+    """Return what the file name of a source distribution of any form promises.  Raises ValueError."""
+    for suffix in _SDIST_SUFFIXES:
+        if filename.endswith(suffix):
+            return parse_sdist_filename(filename.removesuffix(suffix) + ".tar.gz")
+    raise ValueError(f"it ends with none of {', '.join(_SDIST_SUFFIXES)}")
 
 
 def is_safe_name(name: str) -> bool:

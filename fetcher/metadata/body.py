@@ -1,21 +1,25 @@
-"""A body that is the whole wheel: local headers are read as they stream by.
+"""A body that is the whole file: local headers of a wheel, members of a tar, are read as they stream by.
 
-It is read no further than need be: METADATA that comes early ends it, and is then unverified, since the directory was
-not seen.  A body that was read to its end is checked against the index's digest and its own directory, and kept.
+It is read no further than need be: METADATA that comes early ends it, and is then unverified, since neither directory
+nor digest was seen.  A body that was read to its end is checked against the index's digest and its own directory, and
+kept.  A tar has no directory: without a digest its PKG-INFO stays unverified.
 """
 
 from typing import Literal, NamedTuple
 
 from anyio.lowlevel import checkpoint
 
-from fetcher.content import not_a_wheel, read_head, read_plan
+from fetcher.content import found_in, not_as_named, read_head, read_plan, walk_on
 from fetcher.digest import Digest
 from fetcher.errors import BadReply, Truncated
 from fetcher.index.files import File
+from fetcher.sdist.unpack import archive_kind
+from fetcher.sdist.walk import PkgInfo, SdistVerdict, SdistWalk
 from fetcher.spool import Shelf, Spool
 from fetcher.transport.reply import Untrusted, decide_whole
 from fetcher.transport.transport import Answer, Meter
-from fetcher.wheel.plan import WheelMetadata, plan_metadata, walked_metadata
+from fetcher.wheel.identity import check_identity
+from fetcher.wheel.plan import plan_metadata, walked_metadata
 from fetcher.wheel.walk import Found, NeedMore, Verdict, Walk
 
 __all__ = ["SLACK", "How", "Read", "read_body"]
@@ -43,9 +47,10 @@ class Read(NamedTuple):
 
 
 async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: Shelf) -> Read:
-    """Read a body that should be the whole wheel, no further than need be; one read to its end goes to the shelf.
+    """Read a body that should be the whole file, no further than need be; one read to its end goes to the shelf.
 
-    Raises LoginPage, NotAWheel, BadReply, Truncated, HashMismatch, BadZip, MetadataMissing, MetadataMismatch.
+    Raises LoginPage, NotAWheel, NotAnSdist, BadReply, Truncated, HashMismatch, BadZip, MetadataMissing,
+    MetadataMismatch.
     """
     reply = answer.reply
     if isinstance(verdict := decide_whole(reply), Untrusted):
@@ -55,7 +60,7 @@ async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: S
     if meter.spent > SLACK:
         raise BadReply(reply.url, "the whole file, after segments of it")
     head = await read_head(answer)
-    if error := await not_a_wheel(answer, head, file.filename):
+    if error := await not_as_named(answer, head, file.filename):
         raise error
     if file.size is not None and size is not None and size < file.size:
         raise Truncated(reply.url, received=size, expected=file.size)
@@ -63,39 +68,59 @@ async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: S
         raise BadReply(reply.url, f"{size} bytes, where the index names {file.size}")
     spool = Spool(Digest(file.hashes), batch=answer.response.batch)
     try:
-        found = await _stream(answer, head, file, spool)
+        walked, is_whole = await _stream(answer, head, file, spool)
+        found = await _conclude(walked, file, spool, how, is_whole)
     except BaseException:
         spool.close()
         raise
-    if isinstance(found, Found):
+    if is_whole:
+        shelf.put(file.url, spool)
+    else:
         spool.close()
-        walked = walked_metadata(file.filename, found)
-        return Read(walked.raw, walked.name, walked.version, how, False)
-    shelf.put(file.url, spool)
-    return Read(found.raw, found.name, found.version, how, True)
+    return found
 
 
-async def _stream(answer: Answer, head: bytes, file: File, spool: Spool) -> Found | WheelMetadata:
-    """Walk the body as it comes; stop at METADATA if much of it is left, else let the directory decide."""
+async def _stream(answer: Answer, head: bytes, file: File, spool: Spool) -> tuple[Verdict | SdistVerdict, bool]:
+    """Walk the body as it comes; stop at METADATA if much of it is left.  Tell also whether it was read to its end."""
     size = answer.reply.body_size or file.size
-    # One that will be read to its end whatever is found on the way is not walked.
-    walk = Walk(file.filename) if size is None or size > REST else None
+    walk = _walk_for(file, size)
+    verdict: Verdict | SdistVerdict = NeedMore()
     chunk = head
     while chunk:
         await spool.write(chunk)
         if file.size is not None and spool.size > file.size:
             raise BadReply(answer.reply.url, f"more than the {file.size} bytes that the index names")
-        found = await _walk_on(walk, chunk) if walk is not None else None
-        if isinstance(found, Found) and (size is None or size - spool.size > REST):
+        if walk is not None:
+            verdict = await (walk_on(walk, chunk) if isinstance(walk, SdistWalk) else _walk_on(walk, chunk))
+        if isinstance(verdict, Found | PkgInfo) and (size is None or size - spool.size > REST):
             answer.response.abandon()
-            return found
+            return verdict, False
         chunk = await answer.response.read_some()
     if file.size is not None and spool.size < file.size:
         raise Truncated(answer.reply.url, received=spool.size, expected=file.size)
     await spool.flush()
     if not spool.digest.matches:
         raise spool.digest.mismatch(file.filename, file.url)
-    return await read_plan(plan_metadata(file.filename, spool.size), spool.read, spool.size)
+    return verdict, True
+
+
+def _walk_for(file: File, size: int | None) -> Walk | SdistWalk | None:
+    """Return what looks at the body as it comes; None where its directory says all, and will be seen anyway."""
+    if file.is_wheel:
+        return Walk(file.filename) if size is None or size > REST else None
+    return None if archive_kind(file.filename) == "zip" else SdistWalk(file.filename)
+
+
+async def _conclude(verdict: Verdict | SdistVerdict, file: File, spool: Spool, how: How, is_whole: bool) -> Read:
+    """Return the METADATA of a body that was walked, or read to its end."""
+    if archive_kind(file.filename) not in (None, "zip"):
+        raw = found_in(file.filename, verdict)
+        return Read(raw, *check_identity(file.filename, raw), how, is_whole and spool.digest.expected is not None)
+    if isinstance(verdict, Found) and not is_whole:
+        walked = walked_metadata(file.filename, verdict)
+        return Read(walked.raw, walked.name, walked.version, how, False)
+    found = await read_plan(plan_metadata(file.filename, spool.size), spool.read, spool.size)
+    return Read(found.raw, found.name, found.version, how, True)
 
 
 async def _walk_on(walk: Walk, chunk: bytes) -> Verdict:

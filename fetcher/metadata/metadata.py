@@ -1,10 +1,12 @@
-"""METADATA of a wheel in as few round trips as there can be: sidecar -> whole -> range -> stream.
+"""METADATA of a file in as few round trips as there can be: sidecar -> whole -> range -> stream.
 
 1. The page advertises a sidecar (PEP 658): one GET, its hash checked.  Missing, wrong or HTML: a warning, and on.
 2. The wheel is known to be small: one GET, kept, so that downloading it later is free.
 3. Otherwise one GET for its tail, never a HEAD.  `wheel/plan.py` says which further segments it needs, if any;
    `transport/reply.py` says what each answer means.
 4. An answer that brings the whole body *is* the fallback: local headers are read as they stream by.
+5. A source distribution is read likewise if it is a zip.  A tar has no directory to ask for: after the sidecar comes
+   one GET, and PKG-INFO is read as the archive streams by.  It must vouch for what a resolver goes by (PEP 643).
 
 An operation costs at most `MOST_REQUESTS` requests, and at most the file's size and `SLACK` bytes, whatever the server
 does; an honest one costs at most three.
@@ -16,14 +18,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fetcher.cache.file_cache import SMALL
-from fetcher.errors import MetadataMissing
 from fetcher.index.files import File
 from fetcher.index.urls import redact
-from fetcher.metadata.body import SLACK, How, Read
+from fetcher.metadata.body import SLACK, How, Read, read_body
 from fetcher.metadata.ranges import RangeReading
 from fetcher.metadata.sidecar import read_sidecar
+from fetcher.sdist.static import refuse_dynamic
+from fetcher.sdist.unpack import archive_kind
 from fetcher.spool import Shelf
-from fetcher.transport.transport import Meter, Transport
+from fetcher.transport.transport import Meter, Request, Transport
+from fetcher.wheel.identity import identify
 
 if TYPE_CHECKING:
     import packaging.metadata
@@ -36,10 +40,10 @@ MOST_REQUESTS = 5
 
 @dataclass(frozen=True)
 class Metadata:
-    """METADATA of one wheel, and what it cost.
+    """METADATA of one wheel, or the PKG-INFO of one source distribution, and what it cost.
 
     `name` and `version` as METADATA writes them, `raw` its bytes.  `requests` counts every hop, `bytes` the bodies that
-    crossed the wire.  `verified`: a hash of the index or the wheel's central directory vouches for it; if not, a later
+    crossed the wire.  `verified`: a hash of the index or a zip's central directory vouches for it; if not, a later
     download compares.
     """
 
@@ -69,14 +73,16 @@ class Metadata:
 
 
 async def read_metadata(transport: Transport, file: File, shelf: Shelf) -> Metadata:
-    """Read the METADATA of a wheel; a body that was read whole goes to the shelf, by the file's URL.
+    """Read the METADATA of a file; a body that was read whole goes to the shelf, by the file's URL.
 
-    Raises FetcherError: LoginPage, NotAWheel, BadZip, MetadataMissing, MetadataMismatch, HashMismatch, NotFound, ...
+    Raises FetcherError: LoginPage, NotAWheel, NotAnSdist, BadZip, MetadataMissing, NotStatic, MetadataMismatch,
+    HashMismatch, NotFound, ...
     """
-    if not file.is_wheel:
-        raise MetadataMissing(file.filename, "it is not a wheel")
+    identify(file.filename)
     meter = Meter(most_requests=MOST_REQUESTS, slack=SLACK, size=file.size)
     found = await _climb(transport, file, shelf, meter)
+    if not file.is_wheel:
+        refuse_dynamic(file.filename, found.raw)
     return Metadata(
         name=found.name,
         version=found.version,
@@ -95,7 +101,15 @@ async def _climb(transport: Transport, file: File, shelf: Shelf, meter: Meter) -
     """Go down the ladder until a rung bears."""
     if file.sidecar is not None and (found := await read_sidecar(transport, file, meter)) is not None:
         return found
+    if archive_kind(file.filename) not in (None, "zip"):
+        return await _read_tar(transport, file, shelf, meter)
     reading = RangeReading(transport, file, shelf, meter)
     if file.size is not None and file.size < SMALL:
         return await reading.read_whole("whole")
     return await reading.read()
+
+
+async def _read_tar(transport: Transport, file: File, shelf: Shelf, meter: Meter) -> Read:
+    # Some servers label a .tar.gz as encoded; what it is compressed by is part of it.
+    request = Request(file.url, file.listed_by, decode=archive_kind(file.filename) != "gzip")
+    return await transport.ask(request, lambda answer: read_body(answer, "stream", file, meter, shelf), meter)

@@ -14,7 +14,7 @@
 import logging
 from typing import assert_never
 
-from fetcher.content import not_a_wheel, sniff_head
+from fetcher.content import not_as_named, sniff_head
 from fetcher.errors import BadReply, BadZip, LoginPage
 from fetcher.index.files import File
 from fetcher.index.urls import redact
@@ -180,7 +180,7 @@ class RangeReading:
             answer.response.abandon()
             return Untrusted(f"{len(told.segment)} bytes announced, {len(data)} came")
         if told.segment.start == 0 and len(data) > 1 and sniff_head(data) != "zip":
-            if isinstance(error := await not_a_wheel(answer, data, self._file.filename), LoginPage):
+            if isinstance(error := await not_as_named(answer, data, self._file.filename), LoginPage):
                 raise error
             return Untrusted("a beginning that is no zip's")
         self._url = answer.reply.url

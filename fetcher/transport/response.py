@@ -43,8 +43,16 @@ class Response:
     """
 
     def __init__(
-        self, response: ClientResponse, url: str, timeouts: "Timeouts", buffer: int, pace: Pace | None = None
+        self,
+        response: ClientResponse,
+        url: str,
+        timeouts: "Timeouts",
+        buffer: int,
+        opened: "set[Response]",
+        pace: Pace | None = None,
     ) -> None:
+        opened.add(self)
+        self._opened = opened
         self.batch = BATCH_READS * buffer
         self._pace = pace
         self.reply = Reply.of(url, response.status, response.headers)
@@ -139,12 +147,18 @@ class Response:
         """Read nothing more of the body: the connection is closed, and what is under way is lost."""
         self._abandoned = True
 
+    def cut(self, error: Exception) -> None:
+        """Let whoever reads the body hear why no more of it comes: aiohttp, closing, would leave them waiting."""
+        if not self._content.is_eof():
+            self._content.set_exception(error)
+
     async def close(self, *, keep: bool) -> None:
         """Give the connection back, or close it if the body is not at its end; `keep`: a small rest is read first."""
         try:
             if keep:
                 await self._read_small_rest()
         finally:
+            self._opened.discard(self)
             self._response.close()
 
     async def _read_small_rest(self) -> None:

@@ -58,9 +58,10 @@ class Wait:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """Raise `error`."""
+    """Raise `error`; `hurried` if it is for lack of time."""
 
     error: FetcherError
+    hurried: bool = False
 
 
 Verdict = Wait | GiveUp
@@ -85,11 +86,13 @@ def decide_retry(
     `chance` is drawn from [0, 1); `left` are the seconds until the deadline.
     """
     if not is_transient(error):
-        return GiveUp(error)
+        return GiveUp(error, hurried=isinstance(error, Throttled) and error.left is not None)
     if isinstance(error, StatusError) and error.retry_after is not None:
         return _decide_asked(error, error.retry_after, attempt, policy, left)
     seconds = min(policy.longest_wait, policy.first_wait * 2.0 ** min(attempt - 1, MOST_DOUBLINGS)) * chance
-    return Wait(seconds) if attempt <= policy.retries and seconds < left else GiveUp(error)
+    if attempt > policy.retries:
+        return GiveUp(error)
+    return Wait(seconds) if seconds < left else GiveUp(error, hurried=True)
 
 
 def _decide_asked(error: StatusError, asked: float, attempt: int, policy: RetryPolicy, left: float) -> Verdict:
@@ -99,5 +102,5 @@ def _decide_asked(error: StatusError, asked: float, attempt: int, policy: RetryP
     if attempt > policy.retries:
         return GiveUp(error)
     if asked >= left:
-        return GiveUp(Throttled(error.url, error.status, asked, left))
+        return GiveUp(Throttled(error.url, error.status, asked, left), hurried=True)
     return Wait(asked, host_wide=True)

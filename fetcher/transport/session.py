@@ -61,6 +61,7 @@ class Session:
         self._http: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
         self._tls_lock = Lock()
+        self._responses: set[Response] = set()
 
     async def __aenter__(self) -> Self:
         if self._open:
@@ -72,14 +73,16 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
-        if self._http is not None:
-            await self._http.close()
-            self._http = None
+        http, self._http = self._http, None
+        if http is not None:
+            for response in self._responses:
+                response.cut(_closed())
+            await http.close()
 
     def _begin(self) -> "aiohttp.ClientSession":
         """Return aiohttp's session, made for the first request."""
         if not self._open:
-            raise RuntimeError("the session is not open: use `async with`")
+            raise _closed()
         if self._http is not None:
             return self._http
         import urllib.request
@@ -117,14 +120,17 @@ class Session:
 
         Up to twice `buffer` bytes of the body are taken from the wire before anybody reads them.
 
-        Raises TransportError for whatever goes wrong on the wire.
+        Raises TransportError for whatever goes wrong on the wire, RuntimeError if the session is closed meanwhile.
         """
         if self._pace is not None:
             buffer = min(buffer, max(LEAST_BUFFER, int(self._pace.rate * BUFFERED)))
-        response = await self._get(url, headers, middleware, decode, buffer)
+        answer = await self._get(url, headers, middleware, decode, buffer)
         from fetcher.transport.response import Response
 
-        return Response(response, str(url), self._timeouts, buffer, self._pace)
+        response = Response(answer, str(url), self._timeouts, buffer, self._responses, self._pace)
+        if not self._open:  # it was closed when the head had just come
+            response.cut(_closed())
+        return response
 
     async def _get(
         self, url: URL, headers: Mapping[str, str], middleware: "ClientMiddlewareType", decode: bool, buffer: int
@@ -146,7 +152,7 @@ class Session:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             from fetcher.transport.response import translate
 
-            failure = translate(error, str(url), self._timeouts)
+            failure: Exception = translate(error, str(url), self._timeouts) if self._open else _closed()
         # Raised out here: aiohttp's errors hold the request's headers, and would go along as the context.
         raise failure
 
@@ -154,6 +160,8 @@ class Session:
         """The innermost middleware: a name look-up, a connection and a head that drips have an end, too."""
         import async_timeout
 
+        if not self._open:  # or aiohttp fails an assertion: it was closed while the middlewares waited
+            raise _closed()
         async with async_timeout.timeout(self._timeouts.connect + self._timeouts.read):
             return await handler(request)
 
@@ -172,6 +180,10 @@ class Session:
         if proxy_bypass(url.raw_host or ""):
             return None
         return self._proxies.get(url.scheme) or self._proxies.get("all")
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("the session is not open: use `async with`")
 
 
 def _make_tls_context() -> "ssl.SSLContext":

@@ -251,7 +251,8 @@ class Transport:
         """Wait before the next attempt, or raise."""
         verdict = decide_retry(error, attempt=attempt, policy=self._retry, chance=self._chance(), left=_time_left())
         match verdict:
-            case GiveUp(final):
+            case GiveUp(final, hurried):
+                final.hurried = hurried
                 raise final
             case Wait(seconds, host_wide):
                 logger.info("attempt %d failed, the next in %.1f s: %s", attempt, seconds, error)

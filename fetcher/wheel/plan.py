@@ -200,7 +200,9 @@ def _bytes_of(held: Piece, entry: Entry, stop: int) -> Generator[Segment | Suffi
 
 
 def _choose(identity: Identity, directory: Directory) -> int:
-    """Return the number of the METADATA of the one dist-info directory that is this wheel's."""
+    """Return the number of the METADATA of the one directory that holds this file's."""
+    if not identity.is_wheel:
+        return _choose_pkg_info(identity, directory)
     tops = {name.decode().partition("/")[0] for name in directory.find(b".dist-info/")}
     own = sorted(top for top in tops if identity.owns(top))
     if len(own) > 1:
@@ -211,6 +213,18 @@ def _choose(identity: Identity, directory: Directory) -> int:
     number = directory.number(f"{own[0]}/METADATA".encode())
     if number is None:
         raise MetadataMissing(identity.filename, f"{shown(own[0])} holds no METADATA")
+    return number
+
+
+def _choose_pkg_info(identity: Identity, directory: Directory) -> int:
+    """Return the number of the PKG-INFO that lies in a top directory of a source distribution."""
+    own = sorted(name.decode() for name in directory.find(b"/PKG-INFO") if name.count(b"/") == 1)
+    own = [name for name in own if name.endswith("/PKG-INFO")]
+    if len(own) > 1:
+        raise Malformed(f"it has {len(own)} top directories with a PKG-INFO: {_some(own)}")
+    number = directory.number(own[0].encode()) if own else None
+    if number is None:
+        raise MetadataMissing(identity.filename, "no PKG-INFO stands in the archive's top directory")
     return number
 
 

@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from fake_faults import LoginPage, Silence, Stall, Status
 from fake_index import FakeIndex, Guard, basic
 from fake_pages import Tree
+from fake_sdists import make_sdist, members_of, pkg_info
 from fake_wheels import make_wheel, metadata_of, wheel_filename
 
 from fetcher import errors
@@ -143,7 +144,7 @@ def test_help_of_a_command(run: Callable[..., Done], command: str) -> None:
         ["get", "demo", "--no-binary", ":al:"],
         ["get", "demo", "--no-binary", "--no-config"],
         ["get", "demo", "--prefer", "egg"],
-        ["metadata", "demo", "--no-binary", "demo"],
+        ["metadata", "demo", "--prefer", "egg"],
         ["get", "./demo.whl"],
         ["get", "demo=1"],
         ["get", "-r", "no-such-file.txt"],
@@ -625,14 +626,42 @@ async def test_no_file_of_the_format_asked_for(run: Callable[..., Done], tmp_pat
     assert not (tmp_path / "to").exists()
 
 
-@pytest.mark.parametrize("line", ["", "--no-binary :all:", "--no-binary demo"])
-async def test_metadata_is_read_of_wheels_alone(run: Callable[..., Done], tmp_path: Path, line: str) -> None:
-    (tmp_path / "r.txt").write_text(f"{line}\ndemo\n")
-    async with FakeIndex(wheels=BOTH) as index, FakeIndex(wheels={SDIST: BOTH[SDIST]}) as bare:
-        done = await beside(run, "metadata", "-r", str(tmp_path / "r.txt"), "-i", index.url, "--json")
-        none = await beside(run, "metadata", "-r", str(tmp_path / "r.txt"), "-i", bare.url)
-    assert done.objects[0]["filename"] == DEMO
-    assert (none.code, none.error) == (4, "demo has only source distributions on default, no wheel")
+OLD, NEW = "demo-1.0.tar.gz", "demo-2.0.tar.gz"
+OFFERED = {
+    DEMO: WHEELS[DEMO],
+    OLD: make_sdist("tar.gz", members_of(pkg_info(metadata_version="2.1"))),
+    NEW: make_sdist("tar.gz", members_of(pkg_info(version="2.0"), top="demo-2.0")),
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "line", "expected"),
+    [
+        pytest.param("", "demo", NEW, id="the newest version"),
+        pytest.param("--only-binary :all:", "demo", DEMO, id="wheels only"),
+        pytest.param("--prefer-binary", "demo", DEMO, id="an older wheel"),
+        pytest.param("", "demo\n--only-binary demo", DEMO, id="a line"),
+        pytest.param("", "demo==1.0", DEMO, id="a version that has both"),
+        pytest.param("--no-binary demo", "demo>1", NEW, id="no wheels"),
+    ],
+)
+async def test_the_file_whose_metadata_is_read(
+    run: Callable[..., Done], tmp_path: Path, flags: str, line: str, expected: str
+) -> None:
+    (tmp_path / "r.txt").write_text(line)
+    async with FakeIndex(wheels=OFFERED) as index:
+        arguments = ("-r", str(tmp_path / "r.txt"), "-i", index.url, "--json")
+        done = await beside(run, "metadata", *arguments, *flags.split())
+    assert (done.code, done.objects[0]["filename"]) == (0, expected)
+    assert done.objects[0]["how"] == ("stream" if expected == NEW else "whole")
+
+
+@pytest.mark.parametrize("flags", ["--prefer sdist", "--no-binary :all:"])
+async def test_an_sdist_that_vouches_for_nothing(run: Callable[..., Done], flags: str) -> None:
+    async with FakeIndex(wheels=OFFERED) as index:
+        done = await beside(run, "metadata", "demo==1.0", "-i", index.url, "--json", *flags.split())
+    assert (done.code, done.objects[0]["error"]) == (5, "NotStatic")
+    assert "Metadata-Version 2.1, before 2.2" in done.error
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,24 @@
 
 import itertools
 import string
+import sys
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag
 from packaging.version import Version
 
 from fetcher.errors import ConfigError, NotFound
-from fetcher.index.candidates import Target, choose_file, describe_python, this_interpreter
+from fetcher.index.candidates import candidates, choose_file
 from fetcher.index.files import SUFFIXES
 from fetcher.index.formats import ONLY_WHEELS, Formats
 from fetcher.index.pages import File, Project
 from fetcher.index.scope import Index
+from fetcher.index.target import Target, describe_python, this_interpreter
 
 LINUX = describe_python("3.12", ["manylinux_2_28_x86_64"])
 CORP = Index("https://host/simple", name="corp")
@@ -285,6 +289,139 @@ class TestRequiresPython:
         assert chooses("demo", admits, refuses, wheel("1.0"), target=this_interpreter(python))
 
 
+class TestCandidates:
+    """As pip's finder gives them to its resolver: one file a version, the best version first."""
+
+    def names(self, *files: File, specifier: str = "", **more: Any) -> list[str]:
+        found = [[file.filename for file in candidates(project(*order), LINUX, specifier, **more)]
+                 for order in (files, files[::-1])]  # fmt: skip
+        assert found[0] == found[1]
+        return found[0]
+
+    def versions(self, *files: File, specifier: str = "", **more: Any) -> list[str]:
+        return [name.split("-")[1] for name in self.names(*files, specifier=specifier, **more)]
+
+    def test_one_file_a_version(self) -> None:
+        files = [sdist("1.0"), wheel("1.0"), wheel("1.0", "cp312-none-any"), sdist("2.0"), wheel("3.0", "py2-none-any")]
+        assert self.names(*files) == ["demo-2.0.tar.gz", "demo-1.0-cp312-none-any.whl"]
+
+    def test_the_highest_version_first(self) -> None:
+        versions = ["1!0.1", "2.0.post1", "2.0", "1.10", "1.9", "0.9"]
+        assert self.versions(*map(wheel, versions)) == versions
+
+    @pytest.mark.parametrize(
+        ("specifier", "prereleases", "expected"),
+        [
+            ("", None, ["2.0", "1.0"]),
+            ("", True, ["3.0rc1", "2.0", "2.0b1", "1.0"]),
+            ("", False, ["2.0", "1.0"]),
+            (">2", None, ["3.0rc1"]),
+            (">2", False, []),
+            (">=2.0b1", None, ["3.0rc1", "2.0", "2.0b1"]),
+            (">=2.0b1", False, ["2.0"]),
+            ("<2", True, ["1.0"]),
+            ("==2.0b1", None, ["2.0b1"]),
+        ],
+    )
+    def test_pre_releases(self, specifier: str, prereleases: bool | None, expected: list[str]) -> None:
+        files = map(wheel, ["1.0", "2.0b1", "2.0", "3.0rc1"])
+        assert self.versions(*files, specifier=specifier, prereleases=prereleases) == expected
+
+    def test_a_pre_release_does_not_stand_in_for_a_yanked_release(self) -> None:
+        assert self.versions(wheel("2.0rc1"), wheel("1.0", yanked=True)) == []
+        assert self.versions(wheel("2.0rc1"), wheel("1.0", "py2-none-any")) == ["2.0rc1"]
+
+    @pytest.mark.parametrize(
+        ("specifier", "expected"),
+        [("", ["1.0"]), (">=1", ["1.0"]), ("==2.0", ["2.0"]), ("===2.0", ["2.0"]), ("==2.*", []), ("==1.0", ["1.0"])],
+    )
+    def test_yanked(self, specifier: str, expected: list[str]) -> None:
+        assert self.versions(wheel("1.0"), wheel("2.0", yanked=True), specifier=specifier) == expected
+
+    def test_yanked_and_another_that_satisfies_the_pin(self) -> None:
+        files = [wheel("1.0"), wheel("1.0+local", yanked=True)]
+        assert self.versions(*files, specifier="==1.0") == ["1.0"]
+        assert self.versions(wheel("1.0", yanked=True), files[1], specifier="==1.0") == ["1.0+local", "1.0"]
+
+    def test_formats(self) -> None:
+        files = [wheel("1.0"), sdist("1.0"), sdist("2.0")]
+        assert self.names(*files, formats=ONLY_WHEELS) == [files[0].filename]
+        assert self.names(*files, formats=ONLY_SDISTS) == [files[2].filename, files[1].filename]
+        assert self.names(*files, formats=PREFER_SDISTS) == [files[2].filename, files[1].filename]
+        assert self.names(*files, formats=PREFER_BINARY) == [files[0].filename, files[2].filename]
+
+    def test_requires_python(self) -> None:
+        assert self.versions(wheel("1.0"), wheel("2.0", requires_python=">=3.13")) == ["1.0"]
+
+    def test_strangers_and_what_has_no_version(self) -> None:
+        assert candidates(project(file("evil-9.0.tar.gz"), file("demo-odd.whl"), wheel()), LINUX) == (wheel(),)
+        assert candidates(project(), LINUX, uploaded_before=datetime.now(UTC)) == ()
+
+    def test_the_last_spelling_of_a_version(self) -> None:
+        one, other = sdist("1.0"), sdist("1.0.0")
+        assert candidates(project(one, other), LINUX) == (other,)
+        assert candidates(project(one, other), LINUX, "===1.0") == (one,)
+
+    def test_a_specifier_of_either_kind(self) -> None:
+        files = project(wheel("1.0"), wheel("2.0"))
+        assert candidates(files, LINUX, SpecifierSet("<2")) == candidates(files, LINUX, "<2") == (wheel("1.0"),)
+
+    @pytest.mark.parametrize("text", ["2.0", ">=", "demo>=2", ">=two"])
+    def test_no_specifier(self, text: str) -> None:
+        with pytest.raises(ConfigError, match="is not a version specifier"):
+            candidates(project(wheel()), LINUX, text)
+
+    def test_the_first_is_the_chosen_one(self) -> None:
+        files = [wheel("1.0"), sdist("2.0", yanked=True), sdist("1.5"), wheel("1.5", "py2-none-any"), wheel("3.0rc1")]
+        for specifier in ("", "<1.5", "==2.0", ">2"):
+            best = candidates(project(*files), LINUX, specifier)[0]
+            assert best == choose_file(project(*files), Requirement(f"demo{specifier}"), LINUX, EITHER)
+
+
+class TestUploadedBefore:
+    CUT = datetime(2025, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+    def admits(self, stated: str | None, date: datetime = CUT) -> bool:
+        files = wheel("1.0", upload_time="1999-12-31T00:00:00Z"), wheel("2.0", upload_time=stated)
+        return candidates(project(*files), LINUX, uploaded_before=date)[0] == files[1]
+
+    @pytest.mark.parametrize(
+        ("stated", "admitted"),
+        [
+            ("2025-01-02T03:04:05.678900Z", True),
+            ("2025-01-02T03:04:05.678901Z", False),  # "before" excludes the moment itself, as to pip and uv
+            ("2025-01-02T03:04:05.678902Z", False),
+            ("2025-01-02T03:04:05Z", True),
+            ("2025-01-02T03:04:05.6Z", True),
+            ("2025-01-02T04:04:05+01:00", True),
+            ("2025-01-02T02:04:06-01:00", False),
+            ("2025-01-02T03:04:05", True),  # PEP 700: it is in UTC whatever it says
+            ("2025-01-03T03:04:05", False),
+            (None, False),
+            ("", False),
+            ("yesterday", False),
+        ],
+    )
+    def test_the_moment(self, stated: str | None, admitted: bool) -> None:
+        assert self.admits(stated) is admitted
+
+    def test_in_another_zone(self) -> None:
+        west = timezone(timedelta(hours=-5))
+        assert self.admits("2025-01-02T07:59:59Z", datetime(2025, 1, 2, 3, tzinfo=west))
+        assert not self.admits("2025-01-02T08:00:00Z", datetime(2025, 1, 2, 3, tzinfo=west))
+
+    def test_without_a_zone(self) -> None:
+        with pytest.raises(ConfigError, match="2025-01-02T00:00:00 has no time zone"):
+            candidates(project(wheel()), LINUX, uploaded_before=datetime(2025, 1, 2))
+
+    def test_an_index_that_tells_no_times(self) -> None:
+        """Its answer would be "no versions", however old they are."""
+        with pytest.raises(ConfigError, match="corp does not tell when the files of demo were uploaded"):
+            candidates(project(wheel("1.0"), sdist("2.0")), LINUX, uploaded_before=self.CUT)
+        with pytest.raises(ConfigError, match="at https://host/simple/demo/ does not tell"):
+            candidates(project(wheel(), index=None), LINUX, uploaded_before=self.CUT)
+
+
 class TestHashes:
     GOOD = ("sha256", "aa" * 32)
     OTHER = ("sha256", "bb" * 32)
@@ -318,6 +455,20 @@ class TestDescribedPython:
     def test_other_forms_are_refused(self, python: str) -> None:
         with pytest.raises(ConfigError, match="is not a Python version of the form"):
             describe_python(python, [])
+
+    def test_the_running_one(self) -> None:
+        here = this_interpreter()
+        assert here.python == Version(".".join(map(str, sys.version_info[:3])))
+        assert here.ranks == this_interpreter("3.12.0").ranks
+
+    def test_the_place_of_tags(self) -> None:
+        ranks = LINUX.ranks
+        tags = frozenset(
+            {Tag("py3", "none", "any"), Tag("cp312", "cp312", "linux_riscv64"), Tag("cp312", "none", "any")}
+        )
+        assert LINUX.place(tags) == LINUX.place(tags) == min(ranks[tag] for tag in tags if tag in ranks)
+        assert LINUX.place(frozenset({Tag("py2", "none", "any")})) is None
+        assert LINUX.place(frozenset()) is None
 
     def test_no_platform_means_this_machine(self) -> None:
         own = {tag.platform for tag in this_interpreter("3.11.0").ranks}
@@ -457,6 +608,7 @@ def test_the_order_of_the_page_does_not_count(names: list[str], specifier: str, 
         assert wanted.specifier.contains(chosen.version, prereleases=True)
         assert not chosen.is_wheel or not chosen.tags.isdisjoint(LINUX.ranks)
         assert formats.only("demo") in (None, "wheel" if chosen.is_wheel else "sdist")
+        assert candidates(project(*map(file, order)), LINUX, specifier, formats=formats)[0].version == chosen.version
     assert len(answers) == 1
 
 

@@ -121,12 +121,17 @@ def test_full_jitter_below_a_doubling_bound(attempt: int, bound: float) -> None:
 @pytest.mark.parametrize("error", TRANSIENT, ids=name)
 def test_no_wait_goes_beyond_the_deadline(error: FetcherError, left: float, waits: bool) -> None:
     """The error of the attempt says more than that time is over."""
-    assert decide(error, attempt=3, chance=0.5, left=left) == (Wait(1.0) if waits else GiveUp(error))
+    assert decide(error, attempt=3, chance=0.5, left=left) == (Wait(1.0) if waits else GiveUp(error, hurried=True))
+
+
+def test_the_last_attempt_fails_for_another_reason() -> None:
+    error = Disconnected(URL)
+    assert decide(error, attempt=4, chance=0.5, left=0.0) == GiveUp(error, hurried=False)
 
 
 def test_where_there_was_no_time_to_ask_there_is_none_to_ask_again() -> None:
     error = Throttled(URL, 503, 20, left=5)
-    assert decide(error, left=100) == GiveUp(error)
+    assert decide(error, left=100) == GiveUp(error, hurried=True)
 
 
 class TestRetryAfter:
@@ -154,6 +159,7 @@ class TestRetryAfter:
         verdict = decide(ServerFailed(URL, 503, 30), left=left)
         assert isinstance(verdict, GiveUp)
         assert isinstance(verdict.error, Throttled)
+        assert verdict.hurried
         assert (verdict.error.status, verdict.error.retry_after, verdict.error.left) == (503, 30, left)
         assert f"asks to wait 30.0 s, but {left:.1f} s are left before the deadline" in str(verdict.error)
 

@@ -43,9 +43,10 @@ def test_a_directory_that_is_not(directory: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "filename", ["", "x.whl", "foo-1.0.tar.gz", "foo-nonsense-py3-none-any.whl", "foo-1.0-py3-none.whl"]
+    "filename",
+    ["", "x.whl", "foo-1.0.txt", "foo.tar.gz", "foo-x.zip", "foo-nonsense-py3-none-any.whl", "foo-1.0-py3-none.whl"],
 )
-def test_names_that_are_no_wheels(filename: str) -> None:
+def test_names_that_are_none(filename: str) -> None:
     with pytest.raises(MetadataMissing, match="its name is not that of a wheel") as caught:
         identify(filename)
     assert caught.value.filename == filename

@@ -151,7 +151,7 @@ def test_a_body_that_ends_early_still_needs_more() -> None:
 
 def test_a_name_that_is_no_wheel_s() -> None:
     with pytest.raises(MetadataMissing):
-        Walk("demo-1.0.tar.gz")
+        Walk("demo-1.0.txt")
 
 
 def test_what_is_thrown_away_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""WHAT does this source distribution say of itself, as far as it need be read?"""
