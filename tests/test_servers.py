@@ -943,6 +943,20 @@ async def test_an_honest_sidecar_is_one_request(page_format: PageFormat, adverti
     assert outcome.done.verified == (advertised != "plain")
 
 
+@pytest.mark.parametrize("faults", [(), (NoContentLength(),)], ids=["size known", "size unknown"])
+async def test_a_sidecar_may_be_larger_than_its_wheel(faults: tuple[Fault, ...]) -> None:
+    """In the wheel METADATA is compressed; that of a small one with a long description is not the smaller file."""
+    wheel = make_wheel(metadata="Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n\n" + "word " * 9_000)
+    assert len(wheel) < 3_000
+    async with (
+        FakeIndex(wheels={NAME: wheel}, sidecar="hash", faults={"*.metadata": faults}) as index,
+        corp(index) as fetcher,
+    ):
+        outcome = await ask_metadata(fetcher, await find(fetcher), index)
+    assert_right(outcome, wheel, requests=1)
+    assert outcome.done.how == "sidecar"
+
+
 async def test_caching_proxy_sidecar_404_before_a_refused_suffix() -> None:
     """Both at once still fit the budget."""
     faults: dict[str, Fault] = {"*.metadata": Status(404), "*.whl": SuffixRefused(501)}

@@ -12,7 +12,7 @@ from fetcher.content import TITLE, login_page, read_head, sniff_head
 from fetcher.digest import Digest
 from fetcher.errors import FetcherError, LoginPage, MetadataMissing, MissingCredentials, Offline
 from fetcher.index.files import File
-from fetcher.metadata.body import Read
+from fetcher.metadata.body import SLACK, Read
 from fetcher.transport.transport import SEGMENT_BUFFER, Answer, Meter, Request, Transport
 from fetcher.wheel.identity import check_identity
 from fetcher.wheel.sniff import looks_like_login
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 # METADATA with its long description has tens of KiB.
 MOST_METADATA = 4 << 20
-# ... and is no larger than its wheel, unless that is tiny.
-LEAST_BOUND = 64 * 1024
+# ... and may be larger than its wheel, where that is small; a body of unknown size can come to a buffer more.
+LEAST_BOUND = SLACK - SEGMENT_BUFFER
 
 
 async def read_sidecar(transport: Transport, file: File, meter: Meter) -> Read | None:
@@ -49,8 +49,9 @@ async def _consume(answer: Answer, file: File) -> bytes:
     """Return the sidecar's bytes; HTML is looked at no further than its title."""
     head = await read_head(answer)
     if sniff_head(head) != "html":
-        most = min(MOST_METADATA, max(LEAST_BOUND, file.size or MOST_METADATA))
-        return head + await answer.response.read(most - len(head))
+        least = LEAST_BOUND if answer.reply.body_size is None else SLACK
+        most = min(MOST_METADATA, max(least, file.size or MOST_METADATA))
+        return head + await answer.response.read(max(0, most - len(head)))
     body = head + await answer.response.read_up_to(TITLE)
     # A soft "not found" is no reason to stop; a login page is, and so is HTML behind a redirect.
     if len(answer.hops) > 1 or looks_like_login(body, URL(answer.reply.url).path):
