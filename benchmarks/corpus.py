@@ -16,7 +16,9 @@ from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
+from packaging.metadata import parse_email
 from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
@@ -64,6 +66,11 @@ class Wheel:
             )
             return archive.read(entry)
 
+    @property
+    def requires_python(self) -> str | None:
+        """What it says of the interpreter."""
+        return parse_email(self.metadata)[0].get("requires_python")
+
 
 def wheel_at(path: Path) -> Wheel:
     """Return the wheel that a file is by its name.  Raises InvalidWheelFilename."""
@@ -74,16 +81,24 @@ def wheel_at(path: Path) -> Wheel:
 def find_wheels(folders: Iterable[Path]) -> list[Wheel]:
     """Return the newest wheel of each project that this interpreter can install, sorted by project."""
     newest: dict[str, Wheel] = {}
+    for wheel in find_all_wheels(folders):
+        if wheel.project not in newest or newest[wheel.project] < wheel:
+            newest[wheel.project] = wheel
+    return sorted(newest.values())
+
+
+def find_all_wheels(folders: Iterable[Path]) -> list[Wheel]:
+    """Return every wheel that this interpreter can install, each name once, in the order of the folders."""
+    found: dict[str, Wheel] = {}
     tags = frozenset(sys_tags())
     for path in _wheel_files(folders):
         try:
             project, version, _, own_tags = parse_wheel_filename(path.name)
         except InvalidWheelFilename:
             continue  # an old or odd name, which installers skip too
-        wheel = Wheel(project, version, path)
-        if tags & own_tags and (project not in newest or newest[project] < wheel):
-            newest[project] = wheel
-    return sorted(newest.values())
+        if tags & own_tags:
+            found.setdefault(path.name, Wheel(project, version, path))
+    return list(found.values())
 
 
 def _wheel_files(folders: Iterable[Path]) -> Iterator[Path]:
@@ -105,20 +120,40 @@ def generate_wheels(folder: Path, count: int) -> list[Wheel]:
     return [make_wheel(folder, f"project-{number}", size) for number, size in enumerate(sizes)]
 
 
-def make_wheel(folder: Path, project: str, size: int) -> Wheel:
+def generate_tree(folder: Path, count: int) -> list[Wheel]:
+    """Make that many projects in three versions each, with sizes as above; `project-0` needs all others.
+
+    The newest version of every third project is one that another forbids.
+    """
+    chance = random.Random(count)
+    wheels = []
+    for number in range(count):
+        children = [child for child in (2 * number + 1, 2 * number + 2) if child < count]
+        requires = [f"project-{child}<3" if child % 3 == 0 else f"project-{child}" for child in children]
+        # Who needs the same without the bound comes across the newest first.
+        requires += [f"project-{child - child % 3}" for child in children if number > 0]
+        for version in ("1.0", "2.0", "3.0"):
+            size = min(LARGEST, int(MEDIAN_SIZE * chance.lognormvariate(0, SPREAD)))
+            wheels.append(make_wheel(folder, f"project-{number}", size, version=version, requires=requires))
+    return wheels
+
+
+def make_wheel(folder: Path, project: str, size: int, *, version: str = "1.0", requires: Collection[str] = ()) -> Wheel:
     """Make one wheel of about that many bytes, METADATA last but one as builders write it."""
     name = project.replace("-", "_")
-    path = folder / f"{name}-1.0-py3-none-any.whl"
+    path = folder / f"{name}-{version}-py3-none-any.whl"
     chance = random.Random(project)
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         with archive.open(f"{name}/data.bin", "w", force_zip64=size > 1 << 31) as data:
             for start in range(0, size, MIB):
                 data.write(chance.randbytes(min(MIB, size - start)))
-        text = f"Metadata-Version: 2.1\nName: {project}\nVersion: 1.0\n\n{chance.randbytes(4000).hex()}\n"
-        archive.writestr(f"{name}-1.0.dist-info/METADATA", text, zipfile.ZIP_DEFLATED)
-        archive.writestr(f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        archive.writestr(f"{name}-1.0.dist-info/RECORD", f"{name}/data.bin,,\n")
+        needs = "".join(f"Requires-Dist: {one}\n" for one in requires)
+        head = f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{needs}"
+        info = f"{name}-{version}.dist-info"
+        archive.writestr(f"{info}/METADATA", f"{head}\n{chance.randbytes(4000).hex()}\n", zipfile.ZIP_DEFLATED)
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", f"{name}/data.bin,,\n")
     return wheel_at(path)
 
 
@@ -130,43 +165,56 @@ def link_files(wheels: Iterable[Wheel], root: Path) -> None:
         (files / wheel.path.name).symlink_to(wheel.path.resolve())
 
 
-def lay_out(wheels: Collection[Wheel], root: Path) -> None:
+def lay_out(wheels: Collection[Wheel], root: Path, *, sidecars: bool = False) -> None:
     """Write `root/simple/<project>/index.json` and `index.html`; the files are links in `root/files/`.
 
-    JSON (PEP 691) tells sizes and digests (PEP 700), HTML (PEP 503) digests only, as those of public indexes do.
-    `root/html/<project>/` has no JSON: an index of before PEP 691.
+    JSON (PEP 691) tells sizes and digests (PEP 700), HTML (PEP 503) digests only, as those of public indexes do; both
+    tell which Python a wheel requires.  `root/html/<project>/` has no JSON: an index of before PEP 691.  With
+    `sidecars` each wheel's METADATA lies beside it, and the JSON says so (PEP 658, 714).
     """
     link_files(wheels, root)
+    if sidecars:
+        for wheel in wheels:
+            (root / "files" / f"{wheel.path.name}.metadata").write_bytes(wheel.metadata)
     for project, group in groupby(sorted(wheels), key=attrgetter("project")):
         listed = list(group)
         both, html_only = root / "simple" / project, root / "html" / project
         both.mkdir(parents=True)
         html_only.mkdir(parents=True)
-        (both / "index.json").write_text(_json_page(project, listed), encoding="utf-8")
+        (both / "index.json").write_text(_json_page(project, listed, sidecars), encoding="utf-8")
         for page in (both, html_only):
             (page / "index.html").write_text(_html_page(listed), encoding="utf-8")
 
 
-def _json_page(project: str, wheels: list[Wheel]) -> str:
-    files = [
-        {
-            "filename": wheel.path.name,
-            "url": f"../../files/{wheel.path.name}",
-            "hashes": {"sha256": wheel.sha256},
-            "size": wheel.size,
-            "upload-time": "2025-01-02T03:04:05.678901Z",
-            "yanked": False,
-        }
-        for wheel in wheels
-    ]
+def _json_page(project: str, wheels: list[Wheel], sidecars: bool) -> str:
     versions = sorted({str(wheel.version) for wheel in wheels})
+    files = [_json_file(wheel, sidecars) for wheel in wheels]
     return json.dumps({"meta": {"api-version": "1.1"}, "name": project, "versions": versions, "files": files})
 
 
+def _json_file(wheel: Wheel, sidecars: bool) -> dict[str, Any]:
+    stated: dict[str, Any] = {
+        "filename": wheel.path.name,
+        "url": f"../../files/{wheel.path.name}",
+        "hashes": {"sha256": wheel.sha256},
+        "size": wheel.size,
+        "upload-time": "2025-01-02T03:04:05.678901Z",
+        "yanked": False,
+    }
+    if wheel.requires_python:
+        stated["requires-python"] = wheel.requires_python
+    if sidecars:
+        stated["core-metadata"] = {"sha256": hashlib.sha256(wheel.metadata).hexdigest()}
+    return stated
+
+
 def _html_page(wheels: list[Wheel]) -> str:
-    links = "".join(_anchor(html.escape(wheel.path.name), wheel.sha256) for wheel in wheels)
+    links = "".join(map(_anchor, wheels))
     return f"<!DOCTYPE html><html><body>\n{links}</body></html>"
 
 
-def _anchor(name: str, sha256: str) -> str:
-    return f'<a href="../../files/{name}#sha256={sha256}">{name}</a><br>\n'
+def _anchor(wheel: Wheel) -> str:
+    name = html.escape(wheel.path.name)
+    python = wheel.requires_python
+    requires = f' data-requires-python="{html.escape(python)}"' if python else ""
+    return f'<a href="../../files/{name}#sha256={wheel.sha256}"{requires}>{name}</a><br>\n'

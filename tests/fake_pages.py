@@ -41,6 +41,7 @@ class Tree:
     sidecar: not there; advertised without a hash; with it; with it, under PEP 658's first name; with a hash of
     something else; with the wheel's own hash, as caching proxies do.
     href: "relative", "absolute", "host" (`//host/path`), or a URL to which the file name is appended.
+    says: file name to what the page says of it besides, JSON only: yanked, requires-python.
     hidden_from_anonymous: a glob of file names listed only for requests with Authorization (Artifactory, pip 11721).
     """
 
@@ -52,6 +53,7 @@ class Tree:
     hashes: Literal["lower", "upper", "none"] = "lower"
     sidecar: Advertised = "none"
     href: str = "relative"
+    says: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hidden_from_anonymous: str = ""
 
     def find(self, path: str, *, base: str, anonymous: bool) -> Resource | None:
@@ -106,6 +108,7 @@ class Tree:
     def _file_object(self, name: str, link: str) -> dict[str, Any]:
         hashes = {"sha256": self._sha256(name)} if self.hashes != "none" else {}
         file: dict[str, Any] = {"filename": name, "url": link, "hashes": hashes, "yanked": False}
+        file |= self.says.get(name, {})
         if self.sizes:
             file["size"] = len(_content(self.wheels[name]))
         if name.endswith(".whl") and self.sidecar != "none":

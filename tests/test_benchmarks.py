@@ -19,6 +19,7 @@ import corpus
 import downloaders
 import measure
 import pytest
+import resolvers
 import server
 from web_server import serving
 
@@ -128,6 +129,31 @@ def assert_gone(group: int) -> None:
             return
         time.sleep(0.05)
     pytest.fail("something is left running")
+
+
+# ----------------------------------------------------------------------------------------------------------- resolve.py
+
+
+def test_resolve() -> None:
+    printed = printed_by("resolve.py", "--quick", "--runs", "1", "--only", "ranges, 0 ms")
+
+    assert "60 generated wheels" in printed
+    assert "20 projects" in printed
+    table = rows(printed)
+    for name in ("fetcher, async", "fetcher, blocking", "uv"):  # the test extra brings those
+        wall, cpu, memory, requests, mib, _ = table[name]
+        assert min(map(float, (wall, cpu, memory, mib))) > 0
+        assert int(requests) >= 2 * 20
+
+
+def test_a_tree_that_was_resolved_otherwise(tmp_path: Path) -> None:
+    job = resolvers.Job("http://127.0.0.1/simple", ["app"], tmp_path)
+    first, second = (job.by_program(name, "program.py") for name in ("one", "other"))
+    first.check(b"app==1.0\nlib==2.0\n", tmp_path)
+
+    second.check(b"lib==2.0\napp==1.0\n", tmp_path)
+    with pytest.raises(measure.Failed, match=r"1 of 2 otherwise, lib 1\.0, not 2\.0"):
+        second.check(b"app==1.0\nlib==1.0\n", tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------------------- download.py

@@ -67,13 +67,18 @@ def test_a_command_prints_what_readme_shows(command: str, shown: str, tmp_path: 
 
 @pytest.mark.real
 def test_the_program_prints_what_readme_shows(tmp_path: Path, real: RealIndex) -> None:
-    (program,), (shown,) = blocks("python"), [block for block in blocks("text") if "──►" not in block]
+    (program, _), (shown,) = blocks("python"), [block for block in blocks("text") if "──►" not in block]
     userinfo = f"https://reader:password@{EXAMPLE.partition('//')[2]}"
     assert userinfo in program
 
     printed = run([sys.executable, "-c", program.replace(userinfo, real.with_userinfo(real.ranged_url))], tmp_path)
 
     assert printed == shown
+
+
+def test_the_resolver_that_readme_shows_is_the_one_that_is_tested() -> None:
+    _, shown = blocks("python")
+    assert (README.parent / "tests" / "resolver.py").read_text(encoding="utf-8").endswith(f'"""\n\n{shown}')
 
 
 def test_ci_runs_the_test_line_of_readme() -> None:
