@@ -11,55 +11,112 @@ from typing import TYPE_CHECKING
 
 from fetcher.version import __version__
 
+# Written out, for type checkers read only that.
+__all__ = [
+    "AuthError",
+    "BadPage",
+    "BadReply",
+    "BadZip",
+    "Basic",
+    "Bearer",
+    "ConfigError",
+    "ConnectFailed",
+    "ContentError",
+    "Credentials",
+    "Disconnected",
+    "DiskError",
+    "Download",
+    "Event",
+    "Explanation",
+    "Fetcher",
+    "FetcherError",
+    "File",
+    "Forbidden",
+    "Formats",
+    "HashMismatch",
+    "Header",
+    "HopReport",
+    "Index",
+    "InsecureRedirect",
+    "LoginPage",
+    "Metadata",
+    "MetadataMismatch",
+    "MetadataMissing",
+    "MissingCredentials",
+    "NotAWheel",
+    "NotAnSdist",
+    "NotFound",
+    "NotStatic",
+    "Offline",
+    "Policy",
+    "Progress",
+    "Project",
+    "Retry",
+    "ServerFailed",
+    "Stalled",
+    "StatusError",
+    "Target",
+    "Throttled",
+    "TimedOut",
+    "TooManyRedirects",
+    "TransportError",
+    "Truncated",
+    "Unauthorized",
+    "__version__",
+    "candidates",
+    "describe_python",
+    "this_interpreter",
+]
+
 if TYPE_CHECKING:
-    from fetcher.auth.credentials import Basic as Basic, Bearer as Bearer, Credentials as Credentials, Header as Header
-    from fetcher.client import Fetcher as Fetcher
-    from fetcher.download.download import Download as Download
-    from fetcher.download.events import Event as Event, Progress as Progress, Retry as Retry
+    from fetcher.auth.credentials import Basic, Bearer, Credentials, Header
+    from fetcher.client import Fetcher
+    from fetcher.download.download import Download
+    from fetcher.download.events import Event, Progress, Retry
     from fetcher.errors import (
-        AuthError as AuthError,
-        BadPage as BadPage,
-        BadReply as BadReply,
-        BadZip as BadZip,
-        ConfigError as ConfigError,
-        ConnectFailed as ConnectFailed,
-        ContentError as ContentError,
-        Disconnected as Disconnected,
-        DiskError as DiskError,
-        FetcherError as FetcherError,
-        Forbidden as Forbidden,
-        HashMismatch as HashMismatch,
-        InsecureRedirect as InsecureRedirect,
-        LoginPage as LoginPage,
-        MetadataMismatch as MetadataMismatch,
-        MetadataMissing as MetadataMissing,
-        MissingCredentials as MissingCredentials,
-        NotAnSdist as NotAnSdist,
-        NotAWheel as NotAWheel,
-        NotFound as NotFound,
-        NotStatic as NotStatic,
-        Offline as Offline,
-        ServerFailed as ServerFailed,
-        Stalled as Stalled,
-        StatusError as StatusError,
-        Throttled as Throttled,
-        TimedOut as TimedOut,
-        TooManyRedirects as TooManyRedirects,
-        TransportError as TransportError,
-        Truncated as Truncated,
-        Unauthorized as Unauthorized,
+        AuthError,
+        BadPage,
+        BadReply,
+        BadZip,
+        ConfigError,
+        ConnectFailed,
+        ContentError,
+        Disconnected,
+        DiskError,
+        FetcherError,
+        Forbidden,
+        HashMismatch,
+        InsecureRedirect,
+        LoginPage,
+        MetadataMismatch,
+        MetadataMissing,
+        MissingCredentials,
+        NotAnSdist,
+        NotAWheel,
+        NotFound,
+        NotStatic,
+        Offline,
+        ServerFailed,
+        Stalled,
+        StatusError,
+        Throttled,
+        TimedOut,
+        TooManyRedirects,
+        TransportError,
+        Truncated,
+        Unauthorized,
     )
-    from fetcher.explain import Explanation as Explanation, HopReport as HopReport
-    from fetcher.index.candidates import candidates as candidates
-    from fetcher.index.files import File as File, Project as Project
-    from fetcher.index.formats import Formats as Formats
-    from fetcher.index.scope import Index as Index, Policy as Policy
+    from fetcher.explain import Explanation, HopReport
+    from fetcher.index.candidates import candidates
+    from fetcher.index.files import File, Project
+    from fetcher.index.formats import Formats
+    from fetcher.index.scope import Index, Policy
     from fetcher.index.target import (
-        Target as Target,
-        describe_python as describe_python,
-        this_interpreter as this_interpreter,
+        Target,
+        describe_python,
+        this_interpreter,
     )
-    from fetcher.metadata.metadata import Metadata as Metadata
+    from fetcher.metadata.metadata import Metadata
 
 _HOMES = {
     "fetcher.auth.credentials": ("Basic", "Bearer", "Credentials", "Header"),
@@ -108,8 +165,6 @@ _HOMES = {
     "fetcher.metadata.metadata": ("Metadata",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = [*_HOME_OF, "__version__"]  # noqa: PLE0604 - the keys are strings
 
 
 def __getattr__(name: str) -> object:

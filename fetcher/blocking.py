@@ -5,6 +5,7 @@
 - Ctrl-C, or whatever else a signal handler raises in a thread that waits, ends the call before it goes on its way.
 - Leaving the `with` block lets the calls of other threads end, and begins no new one.  Leaving it by an exception
   cancels them: they raise RuntimeError, for that is no fact about what was asked for.
+- In an `atexit` handler the interpreter begins no threads any more: downloads and caches raise RuntimeError there.
 - Before the block, after it, in a forked child, and in the event loop's own thread (from `on_event`) a call raises
   RuntimeError.
 """

@@ -13,7 +13,7 @@ from packaging.utils import InvalidName, canonicalize_name
 from fetcher.auth.credentials import Credentials
 from fetcher.auth.middleware import Authenticator
 from fetcher.cache.behind import Behind
-from fetcher.cache.file_cache import SMALL, FileCache
+from fetcher.cache.file_cache import FileCache
 from fetcher.cache.page_cache import PageCache
 from fetcher.cache.store import Store
 from fetcher.digest import Digest
@@ -21,7 +21,7 @@ from fetcher.disk import disk_threads
 from fetcher.download.download import Download, download
 from fetcher.download.events import OnEvent
 from fetcher.download.volumes import Volumes
-from fetcher.errors import ConfigError, NotFound
+from fetcher.errors import ConfigError, MetadataMismatch, NotFound
 from fetcher.explain import Explanation, explain
 from fetcher.flights import Flights
 from fetcher.hints import Hints
@@ -29,7 +29,7 @@ from fetcher.index.config import PYPI_URL, search_order
 from fetcher.index.files import File, Project, file_from_url
 from fetcher.index.scope import Index, Scopes
 from fetcher.index.urls import parse_url, split_userinfo
-from fetcher.metadata.kept import keep, read_kept
+from fetcher.metadata.kept import is_proven, keep, keep_downloaded, read_kept
 from fetcher.metadata.metadata import Metadata, read_metadata
 from fetcher.page import read_page
 from fetcher.spool import Shelf, Spool
@@ -88,11 +88,11 @@ class Fetcher:
         self._transport = Transport(
             self._session, self._auth, concurrency=concurrency, retry=RetryPolicy(retries=retries), offline=offline
         )
-        self._kept = None if cache is None else Behind(Store(Path(cache)))
+        self._kept = None if cache is None else Behind(Store(Path(os.path.expanduser(cache)).absolute()))
         self._pages = None if self._kept is None else PageCache(self._kept, refresh=refresh, offline=offline)
         self._files = None if self._kept is None else FileCache(self._kept)
         self._shelf = Shelf()
-        # METADATA that was given out before anything vouched for it: URL of the file -> SHA-256.
+        # METADATA that was given out before a digest vouched for it: URL of the file -> SHA-256.
         self._unverified: dict[str, str] = {}
         self._volumes = Volumes()
         self._downloads: Flights[Download] = Flights()
@@ -181,16 +181,18 @@ class Fetcher:
             self._hints.hint(file, partial(self._metadata, file))
 
     async def _metadata(self, file: File) -> Metadata:
-        if (kept := await self._kept_metadata(file)) is not None:
-            return kept
-        metadata = await read_metadata(self._transport, file, self._shelf)
-        if self._files is not None:
-            await keep(self._files, file, metadata, self._shelf.look(file.url))
-        if not metadata.verified:
+        metadata, proven = await self._kept_metadata(file) or await self._read_metadata(file)
+        if not proven:
             self._unverified[file.url] = metadata.sha256
         return metadata
 
-    async def _kept_metadata(self, file: File) -> Metadata | None:
+    async def _read_metadata(self, file: File) -> tuple[Metadata, bool]:
+        metadata = await read_metadata(self._transport, file, self._shelf)
+        if self._files is not None:
+            await keep(self._files, file, metadata, self._shelf.look(file.url))
+        return metadata, is_proven(metadata)
+
+    async def _kept_metadata(self, file: File) -> tuple[Metadata, bool] | None:
         if self._files is None:
             return None
         await self._decide(file)
@@ -237,11 +239,15 @@ class Fetcher:
                 fsync=fsync,
                 on_event=on_event,
             )
+        except MetadataMismatch:
+            if self._files is not None:
+                await self._files.forget_metadata(file)
+            raise
         finally:
             if kept is not None:
                 kept.close()
-        if self._files is not None and done.bytes and done.size < SMALL:
-            await self._files.keep_downloaded(file, done.path)
+        if self._files is not None:
+            await keep_downloaded(self._files, file, done.path, done.size, fetched=done.bytes > 0)
         return done
 
     async def _kept_wheel(self, file: File) -> bytes | None:

@@ -2,15 +2,18 @@
 
 1. The credentials that would go with a request say which kept page may be used: `always` without any ends it here.
    Under `auto` with none known they are looked up first if this index wanted some in an earlier run, so that pages
-   that are kept for a user of netrc need no request either.
-2. A fresh page is used.  A stale one is asked for with its validators; after a 304 it is used.
-3. A page is kept under the credentials that its answer was for, if it names files.  Login pages, pages that cannot be
-   read and pages reached by redirects are not.
+   that are kept for a user of netrc need no request either, and come before those that are kept for everybody.
+2. A fresh page is used.  A stale one is asked for with its validators; after a 304 it is used, and a server that does
+   not bear the conditions is asked once more without.
+3. A page is kept under the credentials that its answer was for, if it is JSON or names files: HTML without links may be
+   anything.  Login pages, pages that cannot be read and pages reached by redirects are not.
+4. An answer that is believed ends what was kept, also if it is not kept itself.
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import assert_never
 
@@ -21,11 +24,13 @@ from fetcher.auth.middleware import Authenticator, Hop
 from fetcher.cache.page_cache import PageCache, Private
 from fetcher.cache.pages import Absent, Fresh, KeptPage, Miss, Revalidate
 from fetcher.content import login_page, sniff_head
-from fetcher.errors import BadPage, NotFound
+from fetcher.errors import BadPage, BadReply, NotFound, Truncated
+from fetcher.index.encoding import inflate
 from fetcher.index.files import Project
 from fetcher.index.pages import parse_page
 from fetcher.index.scope import Index
 from fetcher.index.urls import parse_url, realm_of
+from fetcher.transport.reply import Reply
 from fetcher.transport.transport import Answer, Meter, Request, Transport
 from fetcher.wheel.sniff import looks_like_login
 
@@ -43,14 +48,18 @@ MOST_PAGE = 64 << 20
 MOST_INFLATION = 100
 # A page up to this size is parsed at once, a larger one in a thread.
 SMALL_PAGE = 1 << 20
+# A compressed body up to this size is inflated at once, a larger one in a thread: it may come to some megabytes.
+SMALL_BODY = 64 * 1024
 # Login pages carry up to 200 KB, most of it script.
 LOOK = 256 * 1024
 NOT_MODIFIED = 304
+# What servers and proxies answer to conditions that they do not bear.
+REFUSALS = frozenset({400, 412, 431})
 
 
 @dataclass(frozen=True)
 class _Read:
-    """An answer: the page it brought, with what is kept of it; or no page, for a 304."""
+    """An answer: the page it brought, with what is kept of it; no page, if the answer is about the conditions."""
 
     hops: tuple[Hop, ...]
     status: int
@@ -61,8 +70,10 @@ class _Read:
 
     @property
     def may_be_kept(self) -> bool:
-        """Whether it is the answer of the very URL that was asked, and names files."""
-        return len(self.hops) == 1 and self.project is not None and bool(self.project.files)
+        """Whether it is a page, without doubt, and the answer of the very URL that was asked."""
+        if len(self.hops) > 1 or self.project is None:
+            return False
+        return bool(self.project.files) or sniff_head(self.body[:LOOK]) == "json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,7 @@ class _Page:
     auth: Authenticator
     index: Index
     name: str
+    refresh: bool = False
 
     @property
     def url(self) -> str:
@@ -91,26 +103,29 @@ class _Page:
             self.index,
             accept=ACCEPT_PAGE,
             accept_encoding="gzip, deflate",
-            conditions=conditions,
-            handled=frozenset({NOT_MODIFIED}) if conditions else frozenset(),
+            decode=False,  # it is undone by `_inflate`
+            # RFC 9111 §5.2.1.4: a proxy that keeps pages, too, asks its origin.
+            conditions={**conditions, "Cache-Control": "no-cache"} if self.refresh else conditions,
+            handled=REFUSALS | {NOT_MODIFIED} if conditions else frozenset(),
         )
         read = await self.transport.ask(request, self._consume, meter)
         first, last = read.hops[0], read.hops[-1]
         if realm_of(last.url) != realm_of(first.url):
             # GitLab sends the anonymous on to the public index, where the name may be somebody else's.
             if await self.auth.answer_challenge(read.hops[:1]):
-                read = await self.transport.ask(request, self._consume, meter)
+                read = await self.transport.ask(replace(request, conditions={}), self._consume, meter)
             logger.warning("index %s has the page of %s at %s", self.index.label, self.name, realm_of(last.url))
         return read
 
     async def _consume(self, answer: Answer) -> _Read:
         """Read and parse a page; one without files is looked at: it may be a login page, or no page at all."""
         reply, fields = answer.reply, answer.response.fields
-        if reply.status == NOT_MODIFIED:
+        if reply.status in REFUSALS | {NOT_MODIFIED}:
             return _Read(answer.hops, reply.status, fields)
         body = await answer.response.read(MOST_PAGE)
-        if reply.content_encoding and len(body) > MOST_INFLATION * answer.response.transferred + SMALL_PAGE:
-            raise BadPage(reply.url, f"{answer.response.transferred} bytes that inflate to {len(body)}")
+        if reply.content_encoding:
+            work = partial(_inflate, reply, body)
+            body = work() if len(body) <= SMALL_BODY else await to_thread.run_sync(work)
         project = await self.parse(body, reply.charset, reply.url)
         if not project.files:
             self._look(answer, body[:LOOK])
@@ -125,6 +140,20 @@ class _Page:
             raise BadPage(answer.reply.url, f"it is neither HTML nor JSON, but {kind}")
 
 
+def _inflate(reply: Reply, body: bytes) -> bytes:
+    """Undo the encoding of a page.  Raises Truncated, BadReply, BadPage."""
+    most = min(MOST_PAGE, MOST_INFLATION * len(body) + SMALL_PAGE)
+    try:
+        inflated = inflate(body, reply.content_encoding, most)
+    except EOFError:
+        raise Truncated(reply.url, received=len(body)) from None
+    except zlib.error:
+        raise BadReply(reply.url, f"a body that is no {reply.content_encoding}") from None
+    if len(inflated) > most:
+        raise BadPage(reply.url, f"{len(body)} bytes that inflate to more than {most}")
+    return inflated
+
+
 async def read_page(
     transport: Transport, auth: Authenticator, cache: PageCache | None, index: Index, name: str
 ) -> Project:
@@ -132,7 +161,7 @@ async def read_page(
 
     Raises NotFound, LoginPage, BadPage, Offline, and what auth, transport and statuses raise.
     """
-    page = _Page(transport, auth, index, name)
+    page = _Page(transport, auth, index, name, refresh=cache is not None and cache.refresh)
     if cache is None:
         return _project(await page.ask({}, Meter()))
     return await _read_through(cache, page)
@@ -169,27 +198,28 @@ async def _look_up(cache: PageCache, page: _Page) -> tuple[Credentials | None, F
     if isinstance(verdict, Private):
         if await page.auth.answer_challenge([hop]):
             return await _look_up(cache, page)
-        verdict = Miss()
+        verdict = verdict.otherwise
     return credentials, verdict
 
 
 async def _parse_kept(page: _Page, kept: KeptPage) -> Project | None:
     """Return what a kept page says; None if it is of no use any more."""
     try:
-        project = await page.parse(kept.body, kept.charset, page.url)
+        return await page.parse(kept.body, kept.charset, page.url)
     except BadPage:
         return None
-    return project if project.files else None
 
 
 async def _take_kept(
     cache: PageCache, page: _Page, known: Credentials | None, kept: KeptPage, read: _Read
 ) -> Project | None:
-    """Return the page after a 304; None if that was about another."""
-    sent = read.hops[-1].credentials
-    if len(read.hops) > 1 or not await cache.freshen(page.url, sent, kept, read.fields, found_under=known):
+    """Return the page after a 304; None if that was about another, or it is no 304.
+
+    With other credentials than `known`, by which the page was found, it would be somebody else's.
+    """
+    if read.status != NOT_MODIFIED or len(read.hops) > 1 or read.hops[0].credentials != known:
         return None
-    return await _parse_kept(page, kept)
+    return await _parse_kept(page, kept) if await cache.freshen(page.url, known, kept, read.fields) else None
 
 
 async def _ask(cache: PageCache, page: _Page, known: Credentials | None, conditions: Mapping[str, str]) -> _Read:
@@ -197,18 +227,31 @@ async def _ask(cache: PageCache, page: _Page, known: Credentials | None, conditi
     meter = Meter()
     try:
         read = await page.ask(conditions, meter)
+        await _keep(cache, page, read)
     except NotFound as error:
         if len(meter.hops) == 1:
-            await cache.keep_absence(page.url, meter.hops[0].credentials, error.status)
+            await cache.keep_absence(page.url, meter.hops[0].credentials, error.status, meter.refusal)
+        await _note(cache, page, known, meter.hops)
         raise
-    sent = read.hops[0].credentials
-    if read.may_be_kept:
-        await cache.keep(page.url, sent, read.status, read.fields, body=read.body, charset=read.charset)
-    if sent is not None and known is None:
-        await cache.note_private(page.index.url)
+    await _note(cache, page, known, read.hops)
     return read
 
 
+async def _note(cache: PageCache, page: _Page, known: Credentials | None, hops: Sequence[Hop]) -> None:
+    """Note that an index wants credentials, if it took some that had to be looked up: its answer is theirs."""
+    if hops[0].credentials is not None and known is None:
+        await cache.note_private(page.index.url)
+
+
+async def _keep(cache: PageCache, page: _Page, read: _Read) -> None:
+    """Keep a page that may be; what it takes the place of goes in any case."""
+    sent = read.hops[0].credentials
+    if read.may_be_kept:
+        await cache.keep(page.url, sent, read.status, read.fields, body=read.body, charset=read.charset)
+    elif read.project is not None:
+        await cache.forget(page.url, sent)
+
+
 def _project(read: _Read) -> Project:
-    assert read.project is not None  # noqa: S101 - for the type checker: only conditional requests are answered by 304
+    assert read.project is not None  # noqa: S101 - for the type checker: only conditional requests bring no page
     return read.project

@@ -1,10 +1,12 @@
 """The public names: exactly these, each explained, and none costs anything before it is used."""
 
+import ast
 import importlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +40,18 @@ def modules_after(code: str, *arguments: str) -> set[str]:
 
 def test_exactly_these() -> None:
     assert sorted(fetcher.__all__) == sorted(PUBLIC)
+    assert sorted(fetcher._HOME_OF) == sorted(set(PUBLIC) - {"__version__"})
     assert set(fetcher.__all__) <= set(dir(fetcher))
+
+
+def test_a_type_checker_sees_them() -> None:
+    """What it knows of `from fetcher import *` are the strings that are written there."""
+    (written,) = [
+        node.value
+        for node in ast.parse(Path(fetcher.__file__).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    assert ast.literal_eval(written) == fetcher.__all__
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name not in ("__version__", *ALIASES)])

@@ -21,7 +21,7 @@ _Entries = dict[tuple[str, str], bytes | None]
 class Behind:
     """A store that is written behind the caller's back.  `flush` writes the rest; a run that is killed loses it.
 
-    `get` blocks, and is called in the disk's threads; the other methods are the event loop's.
+    `get` and `get_or_put` block, and are called in the disk's threads; the other methods are the event loop's.
     """
 
     def __init__(self, store: Store) -> None:
@@ -37,6 +37,10 @@ class Behind:
             if (kind, key) in entries:
                 return entries[kind, key]
         return self._store.get(kind, key)
+
+    def get_or_put(self, kind: str, key: str, value: bytes) -> bytes:
+        """Return what every process finds under this key; it is written at once, and never by `put`."""
+        return self._store.get_or_put(kind, key, value)
 
     async def put(self, kind: str, key: str, value: bytes | None) -> None:
         """Keep a value, in the place of an earlier one; None: forget the key."""

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from fetcher.auth.credentials import Credentials
 from fetcher.cache.behind import Behind
 from fetcher.cache.pages import (
-    Absent,
-    Fresh,
     KeptPage,
-    Miss,
-    Revalidate,
+    Verdict,
     decide_use,
     pack_page,
     says_the_same,
@@ -27,7 +24,9 @@ Fields = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Private:
-    """Nothing for a request without credentials, and this index wanted some in an earlier run."""
+    """This index wanted credentials in an earlier run: what may be done `otherwise`, if there are none."""
+
+    otherwise: Verdict
 
 
 class PageCache:
@@ -38,24 +37,22 @@ class PageCache:
 
     def __init__(self, store: Behind, *, refresh: bool = False, offline: bool = False) -> None:
         self._store = store
-        self._refresh = refresh
+        self.refresh = refresh
         self._offline = offline
         self._partitions = Partitions(store)
         # Whether an index is known to want credentials, by its URL.
         self._private: dict[str, bool] = {}
 
-    async def look_up(
-        self, url: str, credentials: Credentials | None, index_url: str
-    ) -> Fresh | Revalidate | Absent | Miss | Private:
+    async def look_up(self, url: str, credentials: Credentials | None, index_url: str) -> Verdict | Private:
         """Say what may be done for a request that these credentials would go with."""
         return await on_disk(self._look_up, url, await self._partitions.of(credentials), index_url)
 
-    def _look_up(self, url: str, partition: str, index_url: str) -> Fresh | Revalidate | Absent | Miss | Private:
+    def _look_up(self, url: str, partition: str, index_url: str) -> Verdict | Private:
         page = unpack_page(self._store.get("page", _key(url, partition)))
-        verdict = decide_use(page, time.time(), refresh=self._refresh, offline=self._offline)
-        if verdict == Miss() and partition == EVERYBODY and self._is_private(index_url):
-            return Private()
-        return verdict
+        if page is None and self._offline:  # where nobody can be asked, what everybody may see is better than nothing
+            page = unpack_page(self._store.get("page", _key(url, EVERYBODY)))
+        verdict = decide_use(page, time.time(), refresh=self.refresh, offline=self._offline)
+        return Private(verdict) if partition == EVERYBODY and self._is_private(index_url) else verdict
 
     def _is_private(self, index_url: str) -> bool:
         if index_url not in self._private:
@@ -78,23 +75,18 @@ class PageCache:
 
         await self._put(url, credentials, admit(status, fields, body=body, charset=charset, now=time.time()))
 
-    async def keep_absence(self, url: str, credentials: Credentials | None, status: int) -> None:
-        """Note that the index has no such project; it counts only offline."""
-        await self._put(url, credentials, KeptPage(status, time.time()))
+    async def keep_absence(self, url: str, credentials: Credentials | None, status: int, fields: Fields) -> None:
+        """Note that the index has no such project, if that may be kept; it counts only offline."""
+        from fetcher.cache.rules import forbids_storing  # as above
 
-    async def freshen(
-        self,
-        url: str,
-        credentials: Credentials | None,
-        page: KeptPage,
-        fields: Fields,
-        *,
-        found_under: Credentials | None,
-    ) -> bool:
-        """Take in what a 304 to a request with these credentials says of a page; False if it is about another.
+        await self._put(url, credentials, None if forbids_storing(fields) else KeptPage(status, time.time()))
 
-        `found_under` are the credentials by which the page was found.
-        """
+    async def forget(self, url: str, credentials: Credentials | None) -> None:
+        """Keep nothing of a page."""
+        await self._put(url, credentials, None)
+
+    async def freshen(self, url: str, credentials: Credentials | None, page: KeptPage, fields: Fields) -> bool:
+        """Take in what a 304 says of a page that is kept for these credentials; False if it is about another."""
         from fetcher.cache.rules import freshen  # as above
 
         if (found := freshen(page, fields, time.time())) is None:
@@ -102,7 +94,7 @@ class PageCache:
         freshened, may_be_kept = found
         if not may_be_kept:
             await self._put(url, credentials, None)
-        elif credentials != found_under or not says_the_same(page, freshened):
+        elif not says_the_same(page, freshened):
             await self._put(url, credentials, freshened)
         return True
 

@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 SUCCESSES = frozenset({200, 203})
+# The longest validator that is sent, in characters: some servers take no more than 8 KiB of header fields.
+MOST_VALIDATOR = 1024
 
 
 class KeptPage(msgspec.Struct, frozen=True, array_like=True):
@@ -119,4 +121,9 @@ def says_the_same(page: KeptPage, freshened: KeptPage) -> bool:
 def _conditions(fields: Mapping[str, str]) -> dict[str, str]:
     """Return the request fields that ask for a page only if it has changed (RFC 9110 §13.1.2, §13.1.3)."""
     found = {"If-None-Match": fields.get("etag"), "If-Modified-Since": fields.get("last-modified")}
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in found.items() if value is not None and _is_sane(value)}
+
+
+def _is_sane(validator: str) -> bool:
+    """Say whether a validator may be sent: `*` would ask for any page (RFC 9110 §13.1.2)."""
+    return validator not in ("", "*") and len(validator) <= MOST_VALIDATOR and validator.isprintable()

@@ -37,10 +37,8 @@ class Partitions:
             return partition
         async with self._lock:
             if credentials not in self._known:
-                salt = await on_disk(self._store.get, "page", "salt")
-                if salt is None or len(salt) != _SALT:
-                    salt = os.urandom(_SALT)
-                    await self._store.put("page", "salt", salt)
+                # At once: of processes that begin together, all must take the same.
+                salt = await on_disk(self._store.get_or_put, "page", "salt", os.urandom(_SALT))
                 self._known[credentials] = await on_disk(_derive, ": ".join(header_of(credentials)), salt)
         return self._known[credentials]
 

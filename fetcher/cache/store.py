@@ -5,11 +5,13 @@
         SHA-256 OF THE KEY.KIND    an entry
         RANDOM.new                 one that is being written
 
-- An entry gets its name when it is whole: who reads finds the old one, the new one, or none.
+- An entry gets its name when it is whole: who reads finds the old one, the new one, or none.  Where several processes
+  must agree on a value, the first one's entry keeps the name.
 - It begins with its length and a checksum of name and value: a damaged one is a miss, and is removed.
 - Its time of modification is that of its last use, so nothing has to be kept beside it, locked or repaired.
 - It is not flushed to the disk: a power cut may damage it.
 - Nothing is written through a link, and nothing is read or removed but what has such a name.
+- What else has one, a link or an empty directory, is a damaged entry; what is in a directory is nobody's to remove.
 
 An SQLite file is no quicker to read (benchmarks/cache.py), is damaged as a whole, must not be removed while a process
 has it open, and does not bear a home on a network volume.
@@ -18,6 +20,7 @@ has it open, and does not bear a home on a network volume.
 import errno
 import hashlib
 import logging
+import math
 import os
 import re
 import stat
@@ -25,7 +28,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +97,7 @@ class Store:
     """The entries in a directory, which is made when there is something to put in; its calls block.
 
     `get`, `put` and `remove` never raise for what the disk or another process does: what cannot be read is a miss, what
-    cannot be written is not kept, and a warning says so once.
+    cannot be written is not kept, nor is what it was to replace, and a warning says so once.
 
     What was not used for longest goes when there are more than `most_bytes`; of several processes, each may put in a
     sixteenth of that before it looks.
@@ -140,16 +143,35 @@ class Store:
             self.remove(kind, key)  # what is there is out of date
             return
         try:
-            self._write(_name(kind, key), value)
-            if self._is_due(size):
-                self._prune(self._most_bytes - self._step)
+            self._write(_name(kind, key), value, os.replace)
         except OSError as error:
-            self._warn_once("write", "the cache cannot be written: %s: %s", self._root, error.strerror or error)
+            self.remove(kind, key)  # as above
+            self._warn_unwritten(error)
+            return
+        if self._is_due(size):
+            try:
+                self._prune(self._most_bytes - self._step)
+            except OSError as error:
+                self._warn_unwritten(error)
+
+    def get_or_put(self, kind: str, key: str, value: bytes) -> bytes:
+        """Return what is there under this key; keep a small value if nothing is, and return that.
+
+        Who asks at the same time, in whatever process, gets the same, unless it cannot be written.
+        """
+        found = self.get(kind, key)
+        if found is None:
+            try:
+                self._write(_name(kind, key), value, _rename_if_first)
+            except OSError as error:
+                self._warn_unwritten(error)
+            found = self.get(kind, key)
+        return value if found is None else found
 
     def remove(self, kind: str, key: str) -> None:
         """Forget a key."""
-        with suppress(OSError):  # it was not there, or cannot be removed, and is then read as before
-            os.unlink(self._path(_name(kind, key)))
+        with suppress(OSError):  # it cannot be removed, and is then read as before
+            _remove(self._path(_name(kind, key)))
 
     def info(self) -> Info:
         """Count what is there.  Raises DiskError."""
@@ -157,28 +179,29 @@ class Store:
             return _count(self._find(_ENTRY))
 
     def clear(self) -> Info:
-        """Remove all entries; return what was removed.  Raises DiskError."""
+        """Remove all entries; return what was removed.  Raises DiskError, once all that can be removed is."""
         with self._disk_errors():
-            removed = [found for found in self._find(_ENTRY) if _unlink(found.path)]
-            self._remove_unfinished(0)
-            return _count(removed)
+            return _count(self._prune(-math.inf, abandoned=0))
 
     def prune(self, most_bytes: int) -> Info:
-        """Remove what was not used for longest, until there is no more than this; return it.  Raises DiskError."""
+        """Remove what was not used for longest, until there is no more than this; return it.
+
+        Raises DiskError, once there is no more, or all that can be removed is.
+        """
         with self._disk_errors():
             return _count(self._prune(most_bytes))
 
     def _path(self, name: str) -> str:
         return f"{self._root}{os.sep}{name}"
 
-    def _write(self, name: str, value: bytes) -> None:
+    def _write(self, name: str, value: bytes, rename: Callable[[str, str], None]) -> None:
         """Write an entry beside its place and rename it, unless another process clears meanwhile.  Raises OSError."""
         written = self._path(f"{os.urandom(8).hex()}.new")
         self._make_directory()
         try:
             with suppress(FileNotFoundError):
                 _write_new(written, _HEADER.pack(len(value), _checksum(name, value)) + value)
-                os.replace(written, self._path(name))
+                rename(written, self._path(name))
         except BaseException:
             with suppress(OSError):
                 os.unlink(written)
@@ -206,24 +229,19 @@ class Store:
                 self._left = self._step
             return due
 
-    def _prune(self, most_bytes: int) -> list[_Found]:
-        self._remove_unfinished(ABANDONED)
-        entries = sorted(self._find(_ENTRY), key=lambda found: found.used)
-        excess = sum(found.size for found in entries) - most_bytes
-        removed = []
-        for found in entries:
-            if excess <= 0:
-                break
-            excess -= found.size
-            if _unlink(found.path):
-                removed.append(found)
-        return removed
+    def _prune(self, most_bytes: float, abandoned: float = ABANDONED) -> list[_Found]:
+        """Remove what was left unfinished for so many seconds, and then the entries that are too many.
 
-    def _remove_unfinished(self, age: float) -> None:
-        oldest = time.time() - age
-        for found in self._find(_UNFINISHED):
-            if found.used <= oldest:
-                _unlink(found.path)
+        What cannot be removed stops nothing: the first such OSError is raised at the end.
+        """
+        errors: list[OSError] = []
+        oldest = time.time() - abandoned
+        _remove_all([found for found in self._find(_UNFINISHED) if found.used <= oldest], math.inf, errors)
+        entries = sorted(self._find(_ENTRY), key=lambda found: found.used)
+        removed = _remove_all(entries, sum(found.size for found in entries) - most_bytes, errors)
+        if errors:
+            raise errors[0]
+        return removed
 
     def _find(self, names: "re.Pattern[str]") -> list[_Found]:
         """Return the files with such names; none if there is no directory.  Raises OSError."""
@@ -246,7 +264,10 @@ class Store:
         try:
             yield
         except OSError as error:
-            raise DiskError.of(self._root, error) from error
+            raise DiskError.of(error.filename or self._root, error) from error
+
+    def _warn_unwritten(self, error: OSError) -> None:
+        self._warn_once("write", "the cache cannot be written: %s: %s", self._root, error.strerror or error)
 
     def _warn_once(self, subject: str, message: str, *facts: object) -> None:
         if subject not in self._said:
@@ -298,16 +319,46 @@ def _write_new(path: str, data: bytes) -> None:
             view = view[file.write(view) :]
 
 
+def _rename_if_first(written: str, path: str) -> None:
+    """Give a file its name, unless another has it: then it is removed.  Raises OSError."""
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links: there the last one keeps the name
+        os.replace(written, path)
+        return
+    os.unlink(written)
+
+
 def _check_directory(path: str) -> None:
     """Raise OSError if this is no directory, or a link to one."""
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
-def _unlink(path: str) -> bool:
-    """Remove a file; return whether it was there.  Raises OSError."""
+def _remove_all(files: Iterable[_Found], excess: float, errors: list[OSError]) -> list[_Found]:
+    """Remove files until so many bytes are gone; return those that were removed, and add what went wrong."""
+    removed = []
+    for found in files:
+        if excess <= 0:
+            break
+        try:
+            if _remove(found.path):
+                removed.append(found)
+            excess -= found.size
+        except OSError as error:
+            errors.append(error)
+    return removed
+
+
+def _remove(path: str) -> bool:
+    """Remove a file or an empty directory; return whether it was there.  Raises OSError."""
     try:
-        os.unlink(path)
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            os.rmdir(path)
+        else:
+            os.unlink(path)
     except FileNotFoundError:
         return False
     return True

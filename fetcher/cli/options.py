@@ -84,10 +84,21 @@ def _parse_rate(context: click.Context, parameter: click.Parameter, text: str | 
     return rate
 
 
+def _parse_directory(context: click.Context, parameter: click.Parameter, text: str | None) -> Path | None:
+    """Return a path that stays the same wherever the process goes; a shell expands no ~ after a `=`."""
+    if text == "":
+        raise click.BadParameter("a directory's name is not empty")
+    try:
+        return None if text is None else Path(text).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # nobody knows that user's home, or the working directory is gone
+        raise click.BadParameter(f"{text!r}: {error}") from None
+
+
 cache_dir_option = click.option(
     "--cache-dir",
-    type=click.Path(path_type=Path),
-    envvar="FETCHER_CACHE_DIR",
+    type=click.Path(),
+    callback=_parse_directory,
+    envvar="FETCHER_CACHE_DIR",  # an empty one counts as none
     metavar="DIR",
     help="Where pages, METADATA and small wheels are kept between runs.  [default: the user's cache directory]",
 )

@@ -90,7 +90,7 @@ async def download(
     """Bring one file into a directory, which is created if need be.
 
     `kept` is its whole body if that was already read, in an earlier run if `from_cache`; `metadata_sha256` is the
-    digest of METADATA that was given out unverified: the file must hold the same.
+    digest of METADATA that was given out before a digest vouched for it: the file must hold the same.
 
     Raises FetcherError: HashMismatch, LoginPage, NotAWheel, NotAnSdist, MetadataMismatch, DiskError, ...
     """
@@ -200,7 +200,7 @@ async def _copy(job: _Job, kept: Spool) -> bool:
 async def _verify(
     file: File, metadata_sha256: str | None, read: Callable[[int, int], Awaitable[bytes]], size: int
 ) -> None:
-    """Look into a wheel that no digest vouches for, and into a file whose METADATA was given out unverified."""
+    """Look into a wheel that no digest vouches for, and into a file whose METADATA was given out before."""
     vouched = strongest(file.hashes) is not None
     if metadata_sha256 is None and (vouched or not file.is_wheel):
         return

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms, platform_tags, sys_tags
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from fetcher.errors import ConfigError
 
@@ -23,8 +23,11 @@ __all__ = ["RUNNING", "Target", "describe_python", "this_interpreter"]
 RUNNING = ".".join(map(str, sys.version_info[:3]))
 """The version of the running Python."""
 
-_PYTHON_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+# There are tags for each older minor version: of what is no Python, there may be too many.
+_NUMBER = "(0|[1-9][0-9]{0,2})"
+_PYTHON_VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}(?:\.{_NUMBER})?")
 _MANYLINUX = re.compile(r"manylinux_(\d+)_(\d+)_(\w+)")
+_MUSLLINUX = re.compile(rf"musllinux_{_NUMBER}_{_NUMBER}_(\w+)")
 _MACOS = re.compile(r"macosx_(\d+)_(\d+)_(\w+)")
 # PEP 513, 571, 599: the older names of three glibc versions.
 _LEGACY_MANYLINUX = {"manylinux2014": 17, "manylinux2010": 12, "manylinux1": 5}
@@ -50,6 +53,9 @@ class Target:
     # A page of ten thousand wheels has some hundred sets of tags.
     _places: dict[frozenset[Tag], int | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def __hash__(self) -> int:
+        return hash((self.python, frozenset(self.environment.items())))
+
     def place(self, tags: frozenset[Tag]) -> int | None:
         """Return the rank of the best of a wheel's tags; None if the interpreter accepts none of them."""
         if tags not in self._places:
@@ -58,8 +64,15 @@ class Target:
 
 
 def this_interpreter(python: str = RUNNING) -> Target:
-    """Return the running interpreter as a target; `python` is its version, of which the release counts."""
-    return Target(Version(Version(python.rstrip("+")).base_version), _ranked(sys_tags()))
+    """Return the running interpreter as a target; `python` is its version, of which the release counts.
+
+    Raises ConfigError for something that is no version.
+    """
+    try:
+        version = Version(python.rstrip("+"))
+    except InvalidVersion:
+        raise ConfigError(f"{python!r} is not a Python version") from None
+    return Target(Version(version.base_version), _ranked(sys_tags()))
 
 
 def describe_python(python: str, platforms: Iterable[str]) -> Target:
@@ -117,6 +130,8 @@ def _expand_platform(platform: str) -> Iterator[str]:
             platform = f"manylinux_2_{minor}_{platform.removeprefix(f'{name}_')}"
     if match := _MANYLINUX.fullmatch(platform):
         yield from _expand_manylinux(int(match[1]), int(match[2]), match[3])
+    elif match := _MUSLLINUX.fullmatch(platform):  # PEP 656: what was built for an older minor version runs
+        yield from (f"musllinux_{match[1]}_{older}_{match[3]}" for older in range(int(match[2]), -1, -1))
     elif match := _MACOS.fullmatch(platform):
         yield from mac_platforms((int(match[1]), int(match[2])), match[3])
     else:

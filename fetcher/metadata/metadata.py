@@ -43,8 +43,8 @@ class Metadata:
     """METADATA of one wheel, or the PKG-INFO of one source distribution, and what it cost.
 
     `name` and `version` as METADATA writes them, `raw` its bytes.  `requests` counts every hop, `bytes` the bodies that
-    crossed the wire.  `verified`: a hash of the index or a zip's central directory vouches for it; if not, a later
-    download compares.
+    crossed the wire.  `verified`: a hash of the index or a zip's central directory vouches for it.  With what
+    no hash vouches for, a later download compares.
     """
 
     name: str

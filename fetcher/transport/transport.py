@@ -13,7 +13,7 @@ The deadline of the caller's cancel scope (anyio's) bounds the waits: one that w
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from math import inf
@@ -84,10 +84,10 @@ class Request:
     """One GET.
 
     `listed_by` is the index whose page named the URL; `wanted` becomes the Range header, `if_range` a strong validator
-    beside it; `conditions` are the header fields of a conditional request.  `handled` are statuses that the consumer
-    understands: they are neither raised nor retried.  `decode` undoes a Content-Encoding; up to twice `buffer` bytes of
-    the body are taken before they are read (None: as many as the other requests leave).  `patient` is
-    False for a request that has a fallback: it is not retried.
+    beside it; `conditions` are more header fields, of a conditional request; a condition is not sent after a challenge.
+    `handled` are statuses that the consumer understands: they are neither raised nor retried.  `decode` undoes a
+    Content-Encoding; up to twice `buffer` bytes of the body are taken before they are read (None: as many as the other
+    requests leave).  `patient` is False for a request that has a fallback: it is not retried.
     """
 
     url: str = field(repr=False)
@@ -121,7 +121,7 @@ class Meter:
     bound; `rejected` more may have been on their way when an answer was turned down by its head.  Bounds, where set:
     `most_requests`, and `size + slack` bytes once the file's `size` is known.  `whole`: the server answers with the
     whole body, whatever is asked.  `hops` are those of the latest attempt; `sent_at` is when its last request was sent,
-    in monotonic seconds.
+    in monotonic seconds; `refusal` are the header fields of its answer, if that was an error by its status.
     """
 
     requests: int = 0
@@ -134,6 +134,7 @@ class Meter:
     whole: bool = False
     sent_at: float = 0.0
     hops: list[Hop] = field(default_factory=list)
+    refusal: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def spent(self) -> int:
@@ -280,6 +281,9 @@ class Transport:
         challenged: bool,
     ) -> T:
         """Go from hop to hop until there is an answer; raise what its status means, or let it be consumed."""
+        if challenged:  # with other credentials it is another's answer that the conditions are about
+            others = {name: said for name, said in request.conditions.items() if not name.startswith("If-")}
+            request = replace(request, conditions=others)
         url, userinfo = split_userinfo(parse_url(request.url))
         while True:
             if len(hops) > MAX_REDIRECTS:
@@ -293,6 +297,7 @@ class Transport:
                     failure = await self._judge(request, response.reply, hops, None if challenged else meter)
                     if failure is None:
                         return await consume(Answer(response, tuple(hops)))
+                    meter.refusal = response.fields
             # Raised out here, so that leaving the block could read the small rest and keep the connection.
             if location is None:
                 assert failure is not None  # noqa: S101 - for the type checker: otherwise it has returned

@@ -6,14 +6,14 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_faults import Cut, Etag, IgnoreRanges, Stating
+from fake_faults import ChangedFile, Cut, Etag, IgnoreRanges, Only, Stating
 from fake_index import FakeIndex, Guard, basic
 from fake_wheels import make_wheel, metadata_of, wheel_filename
 from msgspec import structs
-from test_kept_pages import damage
+from test_kept_pages import damage, everything_in
 from wire_checks import corp, find, left_in, observe
 
-from fetcher import MissingCredentials, Offline
+from fetcher import MetadataMismatch, MissingCredentials, Offline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +122,21 @@ class TestMetadata:
             metadata, _ = await read(index, cache)
         assert (metadata.how, metadata.raw) == ("range", metadata_of(LARGE))
 
+    @pytest.mark.parametrize(("wheel", "how"), [(LARGE, "range"), (SMALL, "whole")], ids=["large", "small"])
+    async def test_another_sidecar(self, wheel: bytes, how: str, cache: Path, dest: Path) -> None:
+        """The page names other METADATA now: what is kept, also in the wheel, is of no use until it no longer does."""
+        async with serving(wheel) as index, corp(index, cache=cache) as fetcher:
+            file = await find(fetcher)
+            await fetcher.download(file, dest)
+            await fetcher.metadata(file)
+            other = structs.replace(file, sidecar={"sha256": "0" * 64})
+            outcome = await observe(fetcher.metadata(other), index)
+            right = structs.replace(file, sidecar={"sha256": hashlib.sha256(metadata_of(wheel)).hexdigest()})
+            again = [(await observe(fetcher.metadata(file), index)).requests for file in (file, other)]
+            in_the_wheel = await observe(fetcher.metadata(right), index)
+        assert (outcome.done.how, outcome.statuses[0], again) == (how, 404, [0, 0])
+        assert (in_the_wheel.requests == 0) is (wheel is SMALL)
+
     @pytest.mark.parametrize("query", ["?signature=abc", "?x=1", "#sha256=0"])
     async def test_userinfo_and_query_do_not_count(self, query: str, cache: Path) -> None:
         async with serving() as index:
@@ -175,6 +190,67 @@ class TestMetadata:
                 download = await observe(fetcher.download(file, cache.parent / "dest"), index)
         assert (type(outcome.error), outcome.requests) == (MissingCredentials, 0)
         assert (type(download.error), download.requests) == (MissingCredentials, 0)
+
+
+OTHER = make_wheel(size=600_000, seed=1, metadata="Metadata-Version: 2.1\nName: demo\nVersion: 1.0\nX: y\n")
+
+
+class TestOfAnotherWheel:
+    """METADATA read from segments of what lay there for a moment, and was not the file of the page's digest."""
+
+    async def lie(self, index: FakeIndex, cache: Path) -> None:
+        """One run that reads the METADATA of another wheel."""
+        index.faults = {"/simple/*": FRESH, NAME: ChangedFile(OTHER, after=0)}
+        metadata, _ = await read(index, cache)
+        assert (metadata.how, metadata.raw) == ("range", metadata_of(OTHER))
+        index.faults = {"/simple/*": FRESH}
+
+    async def test_a_download_in_another_run(self, cache: Path, dest: Path) -> None:
+        async with serving(sizes=False) as index:
+            await self.lie(index, cache)
+            await get(index, cache, dest)
+            metadata, requests = await read(index, cache)
+        assert (metadata.raw, requests) == (metadata_of(LARGE), 0)
+
+    async def test_a_file_that_is_there_already(self, cache: Path, dest: Path) -> None:
+        async with serving(sizes=False) as index:
+            await get(index, cache, dest)
+            await self.lie(index, cache)
+            await get(index, cache, dest)
+            metadata, requests = await read(index, cache)
+        assert (metadata.raw, requests) == (metadata_of(LARGE), 0)
+
+    async def test_who_was_given_it_is_told(self, cache: Path, dest: Path) -> None:
+        async with serving(sizes=False) as index:
+            await self.lie(index, cache)
+            async with corp(index, cache=cache) as fetcher:
+                file = await find(fetcher)
+                assert (await fetcher.metadata(file)).how == "cache"
+                outcome = await observe(fetcher.download(file, dest), index)
+            metadata, _ = await read(index, cache)
+        assert type(outcome.error) is MetadataMismatch
+        assert left_in(dest) == []
+        assert (metadata.how, metadata.raw) == ("range", metadata_of(LARGE))
+
+    async def test_without_a_cache(self, dest: Path) -> None:
+        other_at_first = {NAME: Only(ChangedFile(OTHER, after=0), times=1)}
+        async with serving(sizes=False, faults=other_at_first) as index, corp(index) as fetcher:
+            file = await find(fetcher)
+            await fetcher.metadata(file)
+            outcome = await observe(fetcher.download(file, dest), index)
+        assert type(outcome.error) is MetadataMismatch
+
+    async def test_the_right_one_is_no_longer_doubted(self, cache: Path, tmp_path: Path) -> None:
+        """A later download finds it right, and from then on need not compare."""
+        async with serving() as index:
+            await read(index, cache)
+            before = everything_in(cache)
+            await get(index, cache, tmp_path / "first")
+            proven = everything_in(cache)
+            await get(index, cache, tmp_path / "second")
+            metadata, requests = await read(index, cache)
+        assert before != proven == everything_in(cache)
+        assert (metadata.raw, requests) == (metadata_of(LARGE), 0)
 
 
 class TestSmallWheels:

@@ -7,10 +7,11 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_faults import Etag, Fault, Gzip, LoginPage, Only, RedirectTo, Stating, Status
+from fake_faults import Cut, Etag, Fault, Gzip, LoginPage, NoContentLength, Only, RedirectTo, Stating, Status
 from fake_index import FakeIndex, Guard, basic
 from fake_wheels import make_wheel, wheel_filename
 from wire_checks import NOTHING_KNOWN, corp, observe
@@ -163,6 +164,19 @@ class TestRequests:
         files = [[file.filename for file in project.files] for project in asked.projects]  # type: ignore[union-attr]
         assert files == [[NAME], [NAME, newer], [NAME, newer]]
 
+    @pytest.mark.parametrize(("page_format", "offline"), [("json", "Project"), ("html", "Offline")])
+    async def test_a_page_that_has_become_empty(self, page_format: str, offline: str, cache: Path) -> None:
+        """All files deleted, or in quarantine.  As HTML it may be anything, and is not kept: but it ends what was."""
+        async with serving(FRESH, page_format=page_format) as index:
+            asked = await runs(index, cache, {})
+            index.hidden_from_anonymous = "*"
+            for options in ({"refresh": True}, {"offline": True}, {}):
+                await ask(asked, index, cache, **options)
+        assert asked.kinds == ["Project", "Project", offline, "Project"]
+        files = [getattr(project, "files", ()) for project in asked.projects]
+        assert [len(found) for found in files] == [1, 0, 0, 0]
+        assert asked.statuses == [[200], [200], [], [] if page_format == "json" else [200]]
+
     async def test_a_304_about_another_page(self, cache: Path) -> None:
         async with serving(Only(Status(304, headers={"ETag": '"of another page"'}, body="empty"), 1, 1)) as index:
             asked = await runs(index, cache, {}, {})
@@ -175,10 +189,62 @@ class TestRequests:
             asked = await runs(index, cache, {"retries": 0})
         assert asked.kinds == ["StatusError"]
 
+    @pytest.mark.parametrize("status", [400, 412, 431])
+    async def test_a_server_that_bears_no_conditions(self, status: int, cache: Path) -> None:
+        async with serving(Only(Status(status), 1, 1)) as index:
+            asked = await runs(index, cache, {}, {})
+            index.faults = {PAGE: Status(status)}
+            await ask(asked, index, cache)
+        assert asked.statuses == [[200], [status, 200], [status, status]]
+        assert "If-None-Match" not in asked.wires[1][1].headers
+        assert asked.kinds == ["Project", "Project", "StatusError"]
+
+    @pytest.mark.parametrize("field", [b'ETag: "v\xe9"', b'ETag: "a\x01b"', b"Date: lun. 23 d\xe9c. 2026"])
+    async def test_bytes_that_are_no_text(self, field: bytes, cache: Path) -> None:
+        page = (
+            b'{"meta": {"api-version": "1.0"}, "name": "demo", "files": [{"filename": "%b", "url": "x", "hashes": {}}]}'
+        )
+        heads: list[bytes] = []
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            body = page % NAME.encode()
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n%b\r\n\r\n" % (len(body), field) + body
+            )
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/simple"
+            for _ in range(2):
+                async with Fetcher([url], environ=NOTHING_KNOWN, cache=cache, retries=0) as fetcher:
+                    assert [file.filename for file in (await fetcher.project("demo")).files] == [NAME]
+        assert len(heads) == 2
+        assert b"If-None-Match" not in heads[1]
+
     async def test_refresh(self, cache: Path) -> None:
         async with serving(FRESH) as index:
-            asked = await runs(index, cache, {}, {"refresh": True}, {})
+            asked = await runs(index, cache, {"refresh": True}, {"refresh": True}, {})
         assert asked.statuses == [[200], [304], []]
+        # A proxy on the way may keep pages, too.
+        assert [wires[0].headers.get("Cache-Control") for wires in asked.wires[:2]] == ["no-cache"] * 2
+
+    @pytest.mark.parametrize(("cache", "place"), [("kept", "kept"), ("~/kept", "home/kept")])
+    async def test_a_relative_directory(
+        self, cache: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is that of the moment when the Fetcher was made, here where no event loop runs."""
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.chdir(tmp_path)
+        async with serving(FRESH) as index:
+            made = await asyncio.to_thread(partial(corp, index, cache=cache))
+            (tmp_path / "elsewhere").mkdir()
+            monkeypatch.chdir(tmp_path / "elsewhere")
+            async with made as fetcher:
+                await fetcher.project("demo")
+            asked = await runs(index, tmp_path / place, {})
+        assert asked.statuses == [[]]
 
     async def test_without_a_cache(self) -> None:
         async with serving(FRESH) as index:
@@ -235,6 +301,12 @@ class TestFailures:
         assert asked.kinds == ["Project", "NotFound", "NotFound", "Project"]
         assert asked.statuses == [[200], [404], [], [200]]
 
+    async def test_a_404_that_may_not_be_kept(self, cache: Path) -> None:
+        gone = Status(404, headers={"Cache-Control": "no-store"})
+        async with serving(gone) as index:
+            asked = await runs(index, cache, {}, {"offline": True})
+        assert asked.kinds == ["NotFound", "Offline"]
+
 
 class TestNeverKept:
     """What is no page of this project at this URL."""
@@ -247,7 +319,7 @@ class TestNeverKept:
             (Status(200, body="text"), "BadPage"),
             (Status(200, body="empty"), "BadPage"),
             (Status(200, body="json"), "BadPage"),
-            (Status(200, body="html"), "Project"),  # without files: it may be anything
+            (Status(200, body="html"), "Project"),  # without files
         ],
         ids=str,
     )
@@ -256,6 +328,18 @@ class TestNeverKept:
             asked = await runs(index, cache, {}, {}, {}, {})
         assert asked.kinds == [kind, kind, "Project", "Project"]
         assert [len(wires) for wires in asked.wires][2:] == [1, 0]
+
+    @pytest.mark.usefixtures("_short_waits")
+    @pytest.mark.parametrize("page_format", ["json", "html"])
+    async def test_half_a_compressed_page(self, page_format: str, cache: Path) -> None:
+        """Nothing but the gzip itself tells that it has ended too early."""
+        files = [wheel_filename(version=f"1.{minor}") for minor in range(100)]
+        cut = (FRESH, Gzip(200, "lost"), NoContentLength("close"), Cut(400, times=1))
+        more: dict[str, Any] = {"page_format": page_format, "hashes": "none"}
+        async with FakeIndex(wheels=dict.fromkeys(files, b""), faults={PAGE: cut}, **more) as index:
+            asked = await runs(index, cache, {"retries": 0}, {}, {"offline": True})
+        assert asked.kinds == ["Truncated", "Project", "Project"]
+        assert [len(project.files) for project in asked.projects[1:]] == [100, 100]  # type: ignore[union-attr]
 
     async def test_a_login_page_in_the_place_of_a_stale_page(self, cache: Path) -> None:
         async with serving() as index:
@@ -273,6 +357,15 @@ class TestNeverKept:
         async with page as elsewhere, serving(RedirectTo(f"{elsewhere.url}", status)) as index:
             asked = await runs(index, cache, {}, {})
         assert [len(wires) for wires in asked.wires] == [1, 1]
+
+    async def test_a_redirect_in_the_place_of_a_page(self, cache: Path) -> None:
+        newer = {wheel_filename(version="2.0"): make_wheel(version="2.0"), NAME: WHEEL}
+        async with FakeIndex(wheels=newer) as elsewhere, serving(FRESH) as index:
+            asked = await runs(index, cache, {})
+            index.faults = {PAGE: RedirectTo(elsewhere.url)}
+            for options in ({"refresh": True}, {}):
+                await ask(asked, index, cache, **options)
+        assert asked.statuses == [[200], [302], [302]]
 
 
 def damage(cache: Path, how: str) -> None:
@@ -367,6 +460,13 @@ def private(**more: Any) -> FakeIndex:
     return FakeIndex(wheels={NAME: WHEEL}, auth={"/": GUARD}, faults={PAGE: FRESH}, **more)
 
 
+def by_netrc(folder: Path) -> dict[str, Any]:
+    """The options of a user whose password is found by a challenge only."""
+    netrc = folder / "netrc"
+    netrc.write_text(f"machine 127.0.0.1 login {READER} password {PASSWORD}\n")
+    return {"environ": {"NETRC": str(netrc)}}
+
+
 class TestPrivate:
     """Whose page it is."""
 
@@ -383,6 +483,19 @@ class TestPrivate:
             )
         assert asked.statuses == [[200], [200], [], [], [401]]
         assert asked.kinds[-1] == "Unauthorized"
+
+    async def test_two_who_begin_together(self, cache: Path) -> None:
+        """On an empty cache: each finds the pages of the other from then on."""
+        other = wheel_filename("other")
+        wheels = {NAME: WHEEL, other: make_wheel("other")}
+        async with FakeIndex(wheels=wheels, auth={"/": GUARD}, faults={"/simple/*": FRESH}) as index:
+            options: dict[str, Any] = {"environ": KNOWN, "cache": cache}
+            async with corp(index, **options) as one, corp(index, **options) as two:
+                await one.project("demo")
+                await two.project("other")
+            async with corp(index, **options) as fetcher:
+                requests = [(await observe(fetcher.project(name), index)).requests for name in ("demo", "other")]
+        assert requests == [0, 0]
 
     async def test_a_wrong_password_sees_nothing(self, cache: Path) -> None:
         wrong = KNOWN | {"FETCHER_INDEX_CORP_PASSWORD": "wrong"}
@@ -415,22 +528,18 @@ class TestPrivate:
         assert asked.wires[1][0].authorization is None
 
     async def test_a_user_of_netrc(self, cache: Path, tmp_path: Path) -> None:
-        netrc = tmp_path / "netrc"
-        netrc.write_text(f"machine 127.0.0.1 login {READER} password {PASSWORD}\n")
-        knows = {"environ": {"NETRC": str(netrc)}}
+        knows = by_netrc(tmp_path)
         async with private() as index:
             asked = await runs(index, cache, knows, knows, knows | {"refresh": True}, {}, knows | {"offline": True})
         # Challenged once; from then on it is known that this index wants credentials.
         assert asked.statuses == [[401, 200], [], [304], [401], []]
 
     async def test_many_pages_of_a_user_of_netrc(self, cache: Path, tmp_path: Path) -> None:
-        netrc = tmp_path / "netrc"
-        netrc.write_text(f"machine 127.0.0.1 login {READER} password {PASSWORD}\n")
         wheels = {wheel_filename(f"demo{number}"): make_wheel(f"demo{number}") for number in range(50)}
         requests = []
         async with FakeIndex(wheels=wheels, auth={"/": GUARD}, faults={"/simple/*": FRESH}) as index:
             for _ in range(2):
-                async with corp(index, environ={"NETRC": str(netrc)}, cache=cache) as fetcher:
+                async with corp(index, cache=cache, **by_netrc(tmp_path)) as fetcher:
                     before = index.requests
                     await asyncio.gather(*(fetcher.project(f"demo{number}") for number in range(50)))
                     requests.append(index.requests - before)
@@ -447,10 +556,61 @@ class TestPrivate:
         assert asked.statuses == [[200], [401], [200], [304]]
         assert asked.kinds == ["Project", "Unauthorized", "Project", "Project"]
 
+    @pytest.mark.parametrize("validator", ["ETag", "Last-Modified"])
+    async def test_an_index_that_was_closed_to_a_user_of_netrc(
+        self, validator: str, cache: Path, tmp_path: Path
+    ) -> None:
+        """The page of everybody is another: it stands not before the user's own, nor is the server asked about it."""
+        knows = by_netrc(tmp_path)
+        modified = Stating({"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"})
+        said = () if validator == "ETag" else (Etag("absent"), modified)
+        async with serving(*said) as index:
+            asked = await runs(index, cache, knows)
+            index.auth = {"/": GUARD}
+            index.faults = {PAGE: (*said, FRESH)}
+            index.wheels = {wheel_filename(version="2.0"): make_wheel(version="2.0")}
+            for options in (knows, knows, knows | {"offline": True}):
+                await ask(asked, index, cache, **options)
+        assert asked.statuses == [[200], [401, 200], [], []]
+        conditions = {"If-None-Match", "If-Modified-Since"}
+        assert [bool(conditions & set(wire.headers)) for wire in asked.wires[1]] == [True, False]
+        assert asked.projects[0] != asked.projects[1] == asked.projects[2] == asked.projects[3]
+
+    async def test_offline_everybodys_page_is_better_than_none(self, cache: Path, tmp_path: Path) -> None:
+        """Some pages of the index are private, and this one was asked for before that was known."""
+        other = wheel_filename("other")
+        wheels = {NAME: WHEEL, other: make_wheel("other")}
+        knows = by_netrc(tmp_path)
+        async with FakeIndex(wheels=wheels, auth={"/simple/other/": GUARD}) as index:
+            async with corp(index, cache=cache, **knows) as fetcher:
+                files = [(await fetcher.project(name)).files for name in ("demo", "other")]
+            async with corp(index, cache=cache, offline=True, **knows) as fetcher:
+                assert [(await fetcher.project(name)).files for name in ("demo", "other")] == files
+
+    async def test_credentials_that_were_refused(self, cache: Path, tmp_path: Path) -> None:
+        """They are no reason to send them for other pages at once."""
+        wheels = {NAME: WHEEL, wheel_filename("other"): make_wheel("other")}
+        knows = by_netrc(tmp_path)
+        guard = Guard(accepts=(basic(OTHER, WRONG),))
+        async with FakeIndex(wheels=wheels, auth={"/simple/other/": guard}) as index:
+            async with corp(index, cache=cache, **knows) as fetcher:
+                assert (await observe(fetcher.project("other"), index)).statuses == [401, 401]
+            asked = await runs(index, cache, knows)
+        assert [wire.authorization for wire in asked.wires[0]] == [None]
+
+    async def test_offline_a_private_index_that_has_not_got_it(self, cache: Path, tmp_path: Path) -> None:
+        knows = by_netrc(tmp_path)["environ"]
+        kinds = []
+        async with FakeIndex(wheels={}, auth={"/": GUARD}) as first, serving() as second:
+            for offline in (False, True):
+                indexes = [Index(first.url, name="first"), Index(second.url, name="second")]
+                async with Fetcher(indexes, environ=knows, cache=cache, offline=offline) as fetcher:
+                    outcome = await observe(fetcher.project("demo"), first, second)
+                kinds.append((type(outcome.error or outcome.value).__name__, outcome.statuses))
+        assert kinds == [("Project", [401, 404, 200]), ("Project", [])]
+
     @pytest.mark.parametrize("how", ["environment", "url", "netrc"])
     async def test_no_secret_is_kept(self, how: str, cache: Path, tmp_path: Path) -> None:
-        netrc = tmp_path / "netrc"
-        netrc.write_text(f"machine 127.0.0.1 login {READER} password {PASSWORD}\n")
         cookie = Stating({"Set-Cookie": "session=chocolate", "X-Echo": PASSWORD})
         async with FakeIndex(wheels={NAME: WHEEL}, auth={"/": GUARD}, faults={"*": cookie}) as index:
             match how:
@@ -459,7 +619,7 @@ class TestPrivate:
                 case "url":
                     fetcher = Fetcher([index.url_as(f"{READER}:{PASSWORD}")], environ=NOTHING_KNOWN, cache=cache)
                 case _:
-                    fetcher = corp(index, environ={"NETRC": str(netrc)}, cache=cache)
+                    fetcher = corp(index, cache=cache, **by_netrc(tmp_path))
             async with fetcher:
                 project = await fetcher.project("demo")
                 await fetcher.metadata(project.files[0])

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from fetcher.cache.pages import KeptPage
+from fetcher.cache.pages import KeptPage, pack_page, unpack_page
 from fetcher.cache.rules import admit, freshen
 
 NOW = 1_700_000_000.0
@@ -30,6 +30,8 @@ def kept(*fields: tuple[str, str], status: int = 200) -> KeptPage | None:
         ([("Cache-Control", "no-store")], 200, False),
         ([("cache-control", "max-age=600, NO-STORE")], 200, False),
         ([("Cache-Control", "max-age=600"), ("Cache-Control", "no-store")], 200, False),
+        ([("Cache-Control", 'no-store="x", max-age=600')], 200, False),
+        ([("Cache-Control", 'private="Set-Cookie, no-store", max-age=600')], 200, True),
         ([("Vary", "Accept, Accept-Encoding")], 200, True),
         ([("Vary", "*")], 200, False),
         ([("Vary", "Accept"), ("Vary", "*")], 200, False),
@@ -54,10 +56,18 @@ def test_what_is_kept(fields: list[tuple[str, str]], status: int, is_kept: bool)
         ([("Cache-Control", "max-age=0")], 0),
         ([("Cache-Control", "max-age=-5")], 0),
         ([("Cache-Control", "max-age=ten")], 0),
+        ([("Cache-Control", "max-age")], 0),
+        ([("Cache-Control", "max-age=٣")], 0),
+        ([("Cache-Control", f"max-age={'9' * 5000}")], 1 << 31),
+        ([("Cache-Control", "max-age=0, max-age=600")], 0),
+        ([("Cache-Control", "max-age=60"), ("Cache-Control", "max-age=600")], 60),
+        ([("Cache-Control", 'extension="a, max-age=1", Max-Age=600')], 600),
         # Ours is no shared cache.
         ([("Cache-Control", "s-maxage=600")], 0),
         ([("Cache-Control", "max-age=600, no-cache")], 0),
         ([("Cache-Control", 'max-age=600, no-cache="Set-Cookie"')], 600),
+        ([("Cache-Control", 'max-age=600, no-cache="Set-Cookie", no-cache')], 0),
+        ([("Cache-Control", 'max-age=600, no-cache, no-cache="Set-Cookie"')], 0),
         ([("Cache-Control", "max-age=600"), ("Date", http_date(-100))], 500),
         ([("Cache-Control", "max-age=600"), ("Date", http_date(-700))], 0),
         ([("Cache-Control", "max-age=600"), ("Date", http_date(+700))], 600),
@@ -66,9 +76,15 @@ def test_what_is_kept(fields: list[tuple[str, str]], status: int, is_kept: bool)
         ([("Cache-Control", "max-age=600"), ("Age", "600")], 0),
         ([("Cache-Control", "max-age=600"), ("Age", "-50")], 600),
         ([("Cache-Control", "max-age=600"), ("Age", "50"), ("Date", http_date(-100))], 500),
+        ([("Cache-Control", "max-age=600"), ("Age", "100"), ("Age", "100")], 500),
+        ([("Cache-Control", "max-age=600"), ("Age", "100, 5")], 500),
+        ([("Cache-Control", "max-age=600"), ("Age", "fifty, 100")], 600),
+        ([("Cache-Control", "max-age=600"), ("Date", http_date(-NOW))], 0),
         ([("Expires", http_date(300)), ("Date", http_date())], 300),
         ([("Expires", http_date(300)), ("Date", http_date(-100))], 300),
         ([("Expires", "0"), ("Date", http_date())], 0),
+        ([("Expires", http_date(300))], 300),
+        ([("Expires", http_date(300)), ("Date", http_date()), ("Cache-Control", "max-age=ten")], 0),
         ([("Expires", http_date(300)), ("Date", http_date()), ("Cache-Control", "max-age=10")], 10),
         # A guess would be allowed here; a page of last year would be fresh for a week.
         ([("Last-Modified", http_date(-30_000_000))], 0),
@@ -83,7 +99,28 @@ def test_for_how_long(fields: list[tuple[str, str]], seconds: int) -> None:
 
 def test_what_of_it_is_kept() -> None:
     page = kept(("ETag", '"a"'), ("Set-Cookie", "session=secret"), ("X-Token", "secret"), ("Cache-Control", "private"))
-    assert page == KeptPage(200, NOW, 0.0, {"etag": '"a"', "cache-control": "private"}, "utf-8", b"body")
+    fields = {"etag": '"a"', "cache-control": "private", "date": http_date()}
+    assert page == KeptPage(200, NOW, 0.0, fields, "utf-8", b"body")
+
+
+@pytest.mark.parametrize("strange", ["\udce9", "\x01", "\t", "\x7f", "\u2028"])
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified", "Date", "Expires", "Vary", "Cache-Control"])
+def test_what_cannot_be_printed_is_not_kept(name: str, strange: str) -> None:
+    page = kept((name, f"a{strange}b"))
+    assert page == KeptPage(200, NOW, 0.0, {"date": http_date()}, "utf-8", b"body")
+    assert unpack_page(pack_page(page)) == page
+    found = freshen(page, [(name, f"a{strange}b")], NOW)
+    assert found is not None
+    assert unpack_page(pack_page(found[0])) == page
+
+
+def test_what_cannot_be_printed_counts() -> None:
+    """What a server forbids is forbidden, whatever stands beside it."""
+    assert kept(("Cache-Control", "no-store, \udce9")) is None
+    assert kept(("Vary", "*, \udce9")) is None
+    page = kept(("Cache-Control", "no-cache, \udce9"), ("Expires", http_date(300)), ("Date", http_date()))
+    assert page is not None
+    assert page.fresh_until == 0.0
 
 
 def old(**fields: str) -> KeptPage:
@@ -98,6 +135,13 @@ class TestNotModified:
         told = [("ETag", '"a"'), ("Date", http_date()), ("Content-Type", "text/plain"), ("Set-Cookie", "a=b")]
         fields = {"etag": '"a"', "cache-control": "max-age=600", "date": http_date()}
         assert freshen(page, told, NOW) == (KeptPage(200, NOW, NOW + 600, fields, "utf-8", b"body"), True)
+
+    @pytest.mark.parametrize("date", [[], [("Date", "yesterday")]])
+    def test_without_a_date_it_is_of_now(self, date: list[tuple[str, str]]) -> None:
+        page = old(etag='"a"', date=http_date(-1000), **{"cache-control": "max-age=600"})
+        found = freshen(page, [("ETag", '"a"'), *date], NOW)
+        assert found is not None
+        assert (found[0].fresh_until, found[0].fields["date"]) == (NOW + 600, http_date())
 
     @pytest.mark.parametrize(
         ("told", "seconds"),

@@ -38,6 +38,17 @@ def page(until: float = 0.0, fields: dict[str, str] = ETAG, *, status: int = 200
         (page(fields={**ETAG, **DATE}), {}, Revalidate(page(fields={**ETAG, **DATE}), {**IF_ETAG, **IF_DATE})),
         (page(fields={}), {}, Miss()),
         (page(fields={"etag": ""}), {}, Miss()),
+        (page(fields={"etag": "*"}), {}, Miss()),
+        (page(fields={"etag": '"a\x01"'}), {}, Miss()),
+        (page(fields={"etag": '"\udce9"'}), {}, Miss()),
+        (page(fields={"etag": "x" * 1025}), {}, Miss()),
+        (
+            page(fields={"etag": "x" * 1024}),
+            {},
+            Revalidate(page(fields={"etag": "x" * 1024}), {"If-None-Match": "x" * 1024}),
+        ),
+        (page(fields={"etag": "*", **DATE}), {}, Revalidate(page(fields={"etag": "*", **DATE}), IF_DATE)),
+        (page(fields={"last-modified": "a\x7f"}), {}, Miss()),
         (page(NOW + 1, status=203), {}, Fresh(page(NOW + 1, status=203))),
         # A clock that was set back by a year makes nothing fresh for a year.
         (page(NOW + 1, at=NOW + 0.5), {}, Revalidate(page(NOW + 1, at=NOW + 0.5), IF_ETAG)),

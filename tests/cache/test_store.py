@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import shutil
 import stat
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies as st
@@ -18,10 +22,14 @@ from volumes import volume
 from fetcher import DiskError
 from fetcher.cache.store import Count, Info, Store
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 HOUR = 3600
 NOBODY = 65534
 # What an entry has before its value, in bytes.
 HEADER = 12
+THREADS = 8
 
 
 @pytest.fixture
@@ -82,6 +90,43 @@ def test_a_later_value_takes_the_place(store: Store) -> None:
     store.put("page", "key", b"second")
     assert store.get("page", "key") == b"second"
     assert store.info().total == Count(1, HEADER + 6)
+
+
+def test_the_first_value_stays(store: Store, directory: Path) -> None:
+    assert store.get_or_put("page", "key", b"first") == b"first"
+    assert [one.get_or_put("page", "key", b"second") for one in (store, Store(directory))] == [b"first"] * 2
+    assert store.get("page", "key") == b"first"
+    the_entry(directory).write_bytes(b"damaged")
+    assert store.get_or_put("page", "key", b"third") == store.get("page", "key") == b"third"
+
+
+def test_many_who_are_first_agree(directory: Path) -> None:
+    with ThreadPoolExecutor(THREADS) as threads:
+        for number in range(50):
+            together = threading.Barrier(THREADS)
+
+            def put(value: int, together: threading.Barrier = together, key: str = f"{number}") -> bytes:
+                together.wait()
+                return Store(directory).get_or_put("page", key, bytes([value]))
+
+            (agreed,) = set(threads.map(put, range(THREADS)))
+            assert Store(directory).get("page", f"{number}") == agreed
+    assert [path for path in files_in(directory) if path.suffix == ".new"] == []
+
+
+def test_a_file_system_without_links(store: Store, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert [store.get_or_put("page", "key", value) for value in (b"first", b"second")] == [b"first"] * 2
+    assert files_in(directory) == sorted([the_entry(directory), the_entry(directory).with_name("CACHEDIR.TAG")])
+
+
+def test_a_first_value_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    assert Store(tmp_path / "file").get_or_put("page", "key", b"value") == b"value"
+    assert ["cannot be" in warning for warning in warnings(caplog)] == [True, True]
 
 
 def test_what_is_removed_is_gone(store: Store) -> None:
@@ -248,16 +293,74 @@ def test_the_directory_is_removed(store: Store, directory: Path, caplog: pytest.
     assert warnings(caplog) == []
 
 
-def test_a_directory_in_the_place_of_an_entry(store: Store, directory: Path, caplog: pytest.LogCaptureFixture) -> None:
-    store.put("page", "key", b"value")
-    path = the_entry(directory)
+def becomes_a_directory(path: Path, *, full: bool = False) -> None:
     path.unlink()
     path.mkdir()
+    if full:
+        (path / "mine").write_bytes(b"mine")
+    used(path, 10 * HOUR)  # it is the first to go
+
+
+def test_a_directory_in_the_place_of_an_entry(store: Store, directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store.put("page", "key", b"value")
+    becomes_a_directory(the_entry(directory))
     assert store.get("page", "key") is None
     store.put("page", "key", b"value")
-    assert store.get("page", "key") is None
+    assert store.get("page", "key") == b"value"
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_directory_that_nobody_looked_at(store: Store, directory: Path) -> None:
+    store.put("page", "key", b"value")
+    path = the_entry(directory)
+    becomes_a_directory(path)
+    for value in (b"second", b"third"):
+        store.put("page", "key", value)
+    assert store.get("page", "key") == b"third"
+    assert list(path.parent.glob("*.new")) == []
+
+
+def test_a_directory_of_somebodys_files_stays(store: Store, directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store.put("page", "key", b"value")
+    path = the_entry(directory)
+    becomes_a_directory(path, full=True)
+    for _ in range(2):
+        assert store.get("page", "key") is None
+        store.put("page", "key", b"value")
+    assert (path / "mine").read_bytes() == b"mine"
     assert len(warnings(caplog)) == 2
     assert list(path.parent.glob("*.new")) == []
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_bound_is_kept_to_beside_a_directory(directory: Path, full: bool) -> None:
+    most = 100_000
+    store = Store(directory, most)
+    store.put("page", "key", b"value")
+    path = the_entry(directory)
+    becomes_a_directory(path, full=full)
+    for number in range(300):
+        store.put("page", f"{number}", bytes(1000))
+        assert store.info().total.bytes <= most
+    assert path.exists() is full
+
+
+@pytest.mark.parametrize("call", [Store.clear, lambda store: store.prune(0)], ids=["clear", "prune"])
+def test_what_cannot_be_removed_stops_nothing(store: Store, directory: Path, call: Callable[[Store], object]) -> None:
+    store.put("page", "stays", b"value")
+    path = the_entry(directory)
+    becomes_a_directory(path, full=True)
+    for number in range(3):
+        store.put("page", f"{number}", b"value")
+    abandoned = path.parent / f"{'0' * 16}.new"
+    abandoned.mkdir()
+    used(abandoned, 10 * HOUR)
+
+    with pytest.raises(DiskError, match=f"{re.escape(str(path))}: Directory not empty"):
+        call(store)
+    assert entries_in(directory) == []
+    assert not abandoned.exists()
+    assert (path / "mine").read_bytes() == b"mine"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes that lie in a directory")
@@ -281,6 +384,8 @@ def test_a_volume_that_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture)
             store.put("page", "large", bytes(500_000))
         assert (store.get("page", "kept"), store.get("page", "large")) == (b"value", None)
         assert shutil.disk_usage(mounted.path).free >= 90_000  # what was written of it is not left
+        store.put("page", "kept", bytes(500_000))
+        assert store.get("page", "kept") is None  # and not the earlier one, which is out of date
         assert ["No space left" in message for message in warnings(caplog)] == [True]
         filler.unlink()
         store.put("page", "large", bytes(500_000))

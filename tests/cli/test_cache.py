@@ -38,10 +38,32 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def test_the_directory_that_was_chosen() -> None:
-    assert run("dir", "--cache-dir", "here").stdout == "here\n"
-    assert run("dir", FETCHER_CACHE_DIR="there").stdout == "there\n"
-    assert run("dir", "--cache-dir", "here", FETCHER_CACHE_DIR="there").stdout == "here\n"
+def test_the_directory_that_was_chosen(tmp_path: Path) -> None:
+    here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    assert run("dir", "--cache-dir", here).stdout == f"{here}\n"
+    assert run("dir", FETCHER_CACHE_DIR=there).stdout == f"{there}\n"
+    assert run("dir", "--cache-dir", here, FETCHER_CACHE_DIR=there).stdout == f"{here}\n"
+
+
+def test_a_directory_that_is_not_named_from_the_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert run("dir", "--cache-dir", "here").stdout == f"{tmp_path / 'here'}\n"
+    for chosen in ({"FETCHER_CACHE_DIR": "~/there"}, {}):
+        arguments = [] if chosen else ["--cache-dir=~/there"]
+        assert run("dir", *arguments, **chosen).stdout == f"{tmp_path / 'home' / 'there'}\n"
+
+
+def test_an_empty_name() -> None:
+    done = run("dir", "--cache-dir", "")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--cache-dir" in done.stderr
+    assert run("dir", FETCHER_CACHE_DIR="").stdout == run("dir", FETCHER_CACHE_DIR=None).stdout != ""
+
+
+def test_the_home_of_nobody() -> None:
+    done = run("dir", "--cache-dir", "~nobody of this name/cache")
+    assert (done.exit_code, done.stdout) == (2, "")
 
 
 def test_the_directory_of_the_user(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def test_help_of_a_command(run: Callable[..., Done], command: str) -> None:
         ["get", "demo", "--config-file", "no-such-file.toml"],
         ["get", "demo", "--config-file", "."],
         ["get", "demo", "--python-version", "three"],
+        ["get", "demo", "--python-version", "٣.12"],
         ["get", "demo", "--only-binary"],
         ["get", "demo", "--only-binary", ""],
         ["get", "demo", "--no-binary", ":al:"],

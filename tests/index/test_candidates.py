@@ -1,5 +1,6 @@
 """Which file of a project fits a requirement and an interpreter, as pip and uv choose."""
 
+import functools
 import itertools
 import string
 import sys
@@ -450,8 +451,10 @@ class TestDescribedPython:
         assert describe_python("3.12.4", []).python == Version("3.12.4")
 
     @pytest.mark.parametrize(
-        "python", ["", "3", "312", "3.x", "3.12.1.1", "3.12rc1", " 3.12", "cp312", ">=3.12", "-3.1"]
-    )
+        "python",
+        ["", "3", "312", "3.x", "3.12.1.1", "3.12rc1", " 3.12", "3.12\n", "cp312", ">=3.12", "-3.1",
+         "٣.12", "3.٣", "03.12", "3.012", "3.12.01", "3.1000", f"3.{'9' * 5000}"],
+    )  # fmt: skip
     def test_other_forms_are_refused(self, python: str) -> None:
         with pytest.raises(ConfigError, match="is not a Python version of the form"):
             describe_python(python, [])
@@ -460,6 +463,22 @@ class TestDescribedPython:
         here = this_interpreter()
         assert here.python == Version(".".join(map(str, sys.version_info[:3])))
         assert here.ranks == this_interpreter("3.12.0").ranks
+
+    @pytest.mark.parametrize("python", ["", "bogus", "3.x", "٣.12"])
+    def test_no_version_of_the_running_one(self, python: str) -> None:
+        with pytest.raises(ConfigError, match="is not a Python version"):
+            this_interpreter(python)
+
+    def test_it_is_a_key(self) -> None:
+        same = describe_python("3.12", ["manylinux_2_28_x86_64"])
+        assert LINUX.place(frozenset({Tag("py3", "none", "any")})) is not None  # what it has noted does not count
+        assert {LINUX: 1}[same] == 1
+        others = {this_interpreter(), describe_python("3.12", ["win_amd64"]), describe_python("3.11", [])}
+        assert len(others | {LINUX, same}) == 4
+
+        page = project(wheel())
+        cached = functools.cache(candidates)
+        assert cached(page, LINUX) is cached(page, same)
 
     def test_the_place_of_tags(self) -> None:
         ranks = LINUX.ranks
@@ -490,11 +509,13 @@ class TestDescribedPython:
             pytest.param("manylinux_2_28_x86_64", ["manylinux_2_28_x86_64", "manylinux_2_17_x86_64",
                          "manylinux2014_x86_64", "manylinux_2_5_x86_64", "manylinux1_x86_64"], id="manylinux_x_y"),
             pytest.param("manylinux_2_17_aarch64", ["manylinux_2_17_aarch64", "manylinux2014_aarch64"], id="ARM"),
+            # PEP 656: the same
+            pytest.param("musllinux_1_2_x86_64", ["musllinux_1_2_x86_64", "musllinux_1_1_x86_64",
+                         "musllinux_1_0_x86_64"], id="musl"),
             # taken as they are
             pytest.param("win_amd64", ["win_amd64"], id="Windows"),
             pytest.param("win-amd64", ["win_amd64"], id="with a dash"),
             pytest.param("linux_x86_64", ["linux_x86_64"], id="local Linux"),
-            pytest.param("musllinux_1_2_x86_64", ["musllinux_1_2_x86_64"], id="musl"),
             pytest.param("any", ["any"], id="any"),
         ],
     )  # fmt: skip
@@ -512,6 +533,7 @@ class TestDescribedPython:
             ("macosx_11_0_arm64", ["macosx_11_0_x86_64", "macosx_12_0_arm64", "macosx_10_9_x86_64"]),
             ("macosx_10_9_x86_64", ["macosx_10_10_x86_64", "macosx_11_0_universal2", "macosx_10_9_arm64"]),
             ("win_amd64", ["win32", "win_arm64", "linux_x86_64"]),
+            ("musllinux_1_1_x86_64", ["musllinux_1_2_x86_64", "musllinux_0_1_x86_64", "musllinux_1_0_aarch64"]),
         ],
     )
     def test_no_other_platform(self, platform: str, refused: list[str]) -> None:
