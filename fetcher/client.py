@@ -133,8 +133,11 @@ class Fetcher:
 
         Name what will be asked for next, the most urgent first; what was named or asked before is not begun again.
         The first who asks for a project gets what came, also if that is an error, without another request; as long as
-        it waits for its turn, or is under way, who asks for it does it at once or shares it.  Of the results that
-        nobody asks for, the last thousand are kept.  Closing the Fetcher ends it.
+        it waits for its turn, or is under way, who asks for it does it at once or shares it.  Closing the Fetcher ends
+        it.
+
+        A thousand results are kept for those who will ask; with so many, the next is begun when one was taken.  Twenty
+        thousand names and files may wait; what is named beyond that is not noted, and may be named again.
 
         Raises ConfigError for what is no project name and for an index that is not declared; then nothing is begun.
         """

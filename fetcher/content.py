@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 from anyio.lowlevel import checkpoint
 
-from fetcher.errors import BadReply, LoginPage, MetadataMissing, NotAnSdist, NotAWheel
+from fetcher.errors import BadReply, LoginPage, MetadataMissing, NotAnSdist, NotAWheel, NotStatic
+from fetcher.index.files import File
 from fetcher.sdist.unpack import archive_kind
-from fetcher.sdist.walk import Busy, Missing, PkgInfo, SdistVerdict, SdistWalk
+from fetcher.sdist.walk import Absent, Busy, Missing, PkgInfo, SdistVerdict, SdistWalk
 from fetcher.segments import Piece, Suffix
 from fetcher.transport.transport import Answer
 from fetcher.wheel.plan import Plan, WheelMetadata, plan_metadata
@@ -138,20 +139,20 @@ async def read_plan(plan: Plan, read: Callable[[int, int], Awaitable[bytes]], si
             return found
 
 
-async def read_raw_metadata(filename: str, read: Callable[[int, int], Awaitable[bytes]], size: int) -> bytes:
+async def read_raw_metadata(file: File, read: Callable[[int, int], Awaitable[bytes]], size: int) -> bytes:
     """Return the METADATA of a wheel, or the PKG-INFO of a source distribution, that is already here.
 
-    Raises ContentError: BadZip, MetadataMissing, MetadataMismatch.
+    Raises ContentError: BadZip, MetadataMissing, NotStatic, MetadataMismatch.
     """
-    if archive_kind(filename) in (None, "zip"):
-        return (await read_plan(plan_metadata(filename, size), read, size)).raw
-    walk = SdistWalk(filename)
+    if archive_kind(file.filename) in (None, "zip"):
+        return (await read_plan(plan_metadata(file.filename, size, project=file.project), read, size)).raw
+    walk = SdistWalk(file.filename)
     verdict: SdistVerdict | None = None
     for start in range(0, size, PIECE):
         verdict = await walk_on(walk, await read(start, min(size, start + PIECE)))
         if isinstance(verdict, PkgInfo):
             break
-    return found_in(filename, verdict)
+    return found_in(file.filename, verdict)
 
 
 async def walk_on(walk: SdistWalk, chunk: bytes) -> SdistVerdict:
@@ -164,10 +165,15 @@ async def walk_on(walk: SdistWalk, chunk: bytes) -> SdistVerdict:
 
 
 def found_in(filename: str, verdict: object) -> bytes:
-    """Return the PKG-INFO that a walk found, after the whole archive at the latest.  Raises MetadataMissing."""
+    """Return the PKG-INFO that a walk found, after the whole archive at the latest.
+
+    Raises NotStatic if there is none, MetadataMissing if it cannot be reached.
+    """
     match verdict:
         case PkgInfo(raw):
             return raw
+        case Absent():
+            raise NotStatic(filename, "", has_pkg_info=False)
         case Missing(reason):
             raise MetadataMissing(filename, reason)
         case _:

@@ -26,8 +26,8 @@
     │   ├── NotAnSdist                    any other body that is not the archive its name says
     │   ├── BadPage                       an index page that cannot be read
     │   ├── BadZip                        a zip that breaks the format, or is ambiguous
-    │   ├── MetadataMissing               no METADATA of this wheel in it, no PKG-INFO of this sdist
-    │   ├── NotStatic                     the PKG-INFO of an sdist does not vouch for its dependencies
+    │   ├── MetadataMissing               no METADATA of this wheel in it; the PKG-INFO of an sdist cannot be reached
+    │   ├── NotStatic                     an sdist has no PKG-INFO that vouches for its dependencies
     │   ├── MetadataMismatch              METADATA names another project or version
     │   └── HashMismatch
     └── DiskError                exit 6
@@ -515,7 +515,7 @@ class BadZip(ContentError):
 
 @dataclass(eq=False)
 class MetadataMissing(ContentError):
-    """No `.dist-info/METADATA` of this wheel in it, or no `PKG-INFO` in the top directory of a source distribution."""
+    """No `.dist-info/METADATA` of this wheel in it; or the `PKG-INFO` of a source distribution cannot be reached."""
 
     filename: str
     reason: str
@@ -526,18 +526,21 @@ class MetadataMissing(ContentError):
 
 @dataclass(eq=False)
 class NotStatic(ContentError):
-    """The PKG-INFO of a source distribution does not vouch for what a resolver needs (PEP 643).
+    """A source distribution has no PKG-INFO that vouches for what a resolver needs (PEP 643).
 
     `dynamic` names the fields that only a build would tell; it is empty where `metadata_version` is before 2.2 or not
-    given, and nothing is vouched for.
+    given, or where there is no PKG-INFO, and nothing is vouched for.
     """
 
     filename: str
     metadata_version: str
     dynamic: tuple[str, ...] = ()
+    has_pkg_info: bool = True
 
     def __str__(self) -> str:
-        if self.dynamic:
+        if not self.has_pkg_info:
+            why = "there is none"
+        elif self.dynamic:
             why = f"{', '.join(self.dynamic)} {'is' if len(self.dynamic) == 1 else 'are'} dynamic"
         elif self.metadata_version:
             why = f"Metadata-Version {_in_short(self.metadata_version)}, before 2.2"

@@ -1,8 +1,8 @@
 """One piece of work, shared by all who ask for it at the same time (single flight)."""
 
 from collections.abc import Awaitable, Callable, Hashable
+from copy import copy
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Generic, TypeVar
 
 from anyio import Event, current_effective_deadline
@@ -20,7 +20,13 @@ class _Flight(Generic[T]):
     landed: Event | None = None  # as soon as somebody waits
     results: list[T] = field(default_factory=list)
     failure: FetcherError | None = None
-    trace: TracebackType | None = None
+
+
+def _copy_of(error: FetcherError) -> FetcherError:
+    """Return the error once more: who raises it adds to its traceback, and gives it a context."""
+    own = copy(error).with_traceback(error.__traceback__)
+    own.__cause__, own.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return own
 
 
 class Flights(Generic[T]):
@@ -34,20 +40,23 @@ class Flights(Generic[T]):
         self._flights: dict[Hashable, _Flight[T]] = {}
 
     async def share(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of the work under way for `key`, or do it; a FetcherError is shared as well."""
+        """Return the result of the work under way for `key`, or do it.
+
+        A FetcherError is shared as well: each who waited raises a copy of their own.
+        """
         while (flight := self._flights.get(key)) is not None:
             flight.landed = flight.landed or Event()
             await flight.landed.wait()
             failure = flight.failure
             if failure is not None and not (failure.hurried and current_effective_deadline() > flight.deadline):
-                raise failure.with_traceback(flight.trace)  # or it would grow with each who raises it
+                raise _copy_of(failure)
             if flight.results:
                 return flight.results[0]
         flight = self._flights[key] = _Flight(current_effective_deadline())
         try:
             flight.results.append(await work())
         except FetcherError as failure:
-            flight.failure, flight.trace = failure, failure.__traceback__
+            flight.failure = _copy_of(failure)  # as it is now
             raise
         finally:
             del self._flights[key]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from blockbuster import BlockBuster
 from hypothesis import settings
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("any machine", deadline=None)
@@ -61,3 +66,14 @@ def _no_blocking() -> Iterator[None]:
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between attempts it waits milliseconds; the length of the waits is tested where it is decided."""
     monkeypatch.setattr("fetcher.client.RetryPolicy", partial(RetryPolicy, first_wait=0.002))
+
+
+@pytest.fixture(
+    params=[
+        "asyncio",
+        pytest.param("uvloop", marks=pytest.mark.skipif(not find_spec("uvloop"), reason="uvloop is not installed")),
+    ]
+)
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a coroutine function in an event loop of each kind."""
+    return lambda main: anyio.run(main, backend_options={"use_uvloop": request.param == "uvloop"})

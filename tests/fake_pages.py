@@ -168,7 +168,7 @@ def _stem(name: str) -> str:
     """The file name without its suffix; of an sdist with the name's dashes turned, so that fields split alike."""
     if not name.endswith(".tar.gz"):
         return name
-    project, _, version = name.removesuffix(".tar.gz").rpartition("-")
+    project, version = re.split(r"-(?=\d)", name.removesuffix(".tar.gz"), maxsplit=1)
     return f"{project.replace('-', '_')}-{version}"
 
 

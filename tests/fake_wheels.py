@@ -71,7 +71,7 @@ def make_wheel(
 
 
 def metadata_of(wheel: bytes) -> bytes:
-    """METADATA of a wheel, as zipfile reads it; PKG-INFO of a source distribution, as tarfile does."""
+    """METADATA of a wheel, as zipfile reads it; PKG-INFO of a source distribution, as tarfile or zipfile does."""
     if wheel.startswith(b"\x1f\x8b"):
         with tarfile.open(fileobj=io.BytesIO(wheel)) as tar:
             name = next(name for name in tar.getnames() if name.count("/") == 1 and name.endswith("/PKG-INFO"))
@@ -79,7 +79,8 @@ def metadata_of(wheel: bytes) -> bytes:
             assert file is not None
             return file.read()
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        ends = (".dist-info/METADATA", "/PKG-INFO")
+        name = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith(ends))
         return archive.read(name)
 
 

@@ -148,7 +148,7 @@ def assert_at_rest(fetcher: Fetcher) -> None:
     assert all(host.coming == 0 for host in transport._hosts._hosts.values())
     assert not any(fetcher._volumes._claims.values())
     assert fetcher._downloads._flights == fetcher._hints._flights._flights == {}
-    assert fetcher._hints._workers == len(fetcher._hints._waiting) == 0
+    assert fetcher._hints._under_way == fetcher._hints._waiting == {}
     for standing in fetcher._auth._standings.values():
         assert not standing.first.locked()
         assert not standing.look_up_lock.locked()

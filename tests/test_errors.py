@@ -146,6 +146,7 @@ SENTENCES: list[tuple[FetcherError, list[str]]] = [
     (MetadataMissing("demo.whl", "no dist-info"), ["demo.whl", "no dist-info"]),
     (NotStatic("demo.zip", "2.1"), ["demo.zip", "(Metadata-Version 2.1, before 2.2)", "never does", "take a wheel"]),
     (NotStatic("demo.zip", ""), ["(no Metadata-Version)"]),
+    (NotStatic("demo.zip", "", has_pkg_info=False), ["(there is none)", "never does", "take a wheel"]),
     (NotStatic("demo.zip", "2.4", ("Requires-Dist",)), ["(Requires-Dist is dynamic)"]),
     (NotStatic("demo.zip", "2.4", ("Name", "Provides-Extra")), ["(Name, Provides-Extra are dynamic)"]),
     (MetadataMismatch("demo.whl", "Name: other"), ["demo.whl", "Name: other"]),

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from traceback import format_tb
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from anyio import Event, create_task_group, fail_after, move_on_after, sleep_forever, wait_all_tasks_blocked
+from anyio import (
+    CancelScope,
+    Event,
+    create_task_group,
+    fail_after,
+    move_on_after,
+    sleep_forever,
+    wait_all_tasks_blocked,
+)
 from fake_faults import HangUp, Only, Status
 from fake_index import FakeIndex
 from fake_wheels import make_wheel, wheel_filename
@@ -207,28 +216,77 @@ async def test_what_is_known_is_not_begun_again(stage: str) -> None:
     assert work.begun.count("x") == 1
 
 
-async def test_the_oldest_result_that_nobody_takes_goes_first() -> None:
+async def test_none_is_begun_beyond_what_may_be_kept() -> None:
+    """What was asked for first is what is there; as soon as one is taken, the next is begun."""
     work = Work()
     work.free.set()
     async with Hints(2, most_held=3) as hints:
-        work.hint(hints, *range(5))
+        work.hint(hints, *range(6))
         await settled()
-        assert len(hints._held) == 3
-        told = [await hints.ask(key, work.on(key)) for key in range(5)]
-    assert told == ["0, done 2", "1, done 2", "2, done 1", "3, done 1", "4, done 1"]
+        assert work.begun == [*hints._held] == [0, 1, 2]
+        assert await hints.ask(1, work.on(1)) == "1, done 1"
+        await settled()
+        assert work.begun == [0, 1, 2, 3]
+        told = [await hints.ask(key, work.on(key)) for key in (0, 2, 3, 4, 5)]
+    assert told == [f"{key}, done 1" for key in (0, 2, 3, 4, 5)]
 
 
-async def test_what_is_remembered_is_bounded() -> None:
+async def test_those_that_were_held_back_go_on_side_by_side() -> None:
+    work = Work()
+    work.free.set()
+    async with Hints(3, most_held=3) as hints:
+        work.hint(hints, *range(6))
+        await settled()
+        work.free = Event()
+        with fail_after(PATIENCE):
+            for key in range(3):
+                await hints.ask(key, work.on(key))
+        await settled()
+        assert work.begun == [0, 1, 2, 3, 4, 5]
+
+
+async def test_one_that_is_shared_or_fails_by_a_defect_leaves_room_for_the_next() -> None:
+    work = Work()
+    async with Hints(1, most_held=1) as hints, create_task_group() as tasks:
+        hints.hint("defect", work.on("defect", ZeroDivisionError()))
+        work.hint(hints, "shared", "next")
+        await settled()
+        work.free.set()
+        tasks.start_soon(hints.ask, "shared", work.on("shared"))
+        await settled()
+        assert (work.begun, [*hints._held]) == (["defect", "shared", "next"], ["next"])
+
+
+async def test_what_waits_and_what_is_remembered_is_bounded() -> None:
+    """The first given stay; those that were too many may be hinted anew."""
     work = Work()
     async with Hints(1, most_known=3) as hints:
         work.hint(hints, 0)
         await settled()
         work.hint(hints, *range(1, MANY))
-        assert work.begun == [0]
-        assert len(hints._known) == len(hints._waiting) == 3
+        assert [*hints._waiting] == [1, 2, 3]
+        assert len(hints._known) == 3
         work.free.set()
         await settled()
-    assert work.begun == [0, MANY - 3, MANY - 2, MANY - 1]
+        assert work.begun == [0, 1, 2, 3]
+        work.hint(hints, 4)
+        await settled()
+        assert work.begun == [0, 1, 2, 3, 4]
+
+
+async def test_one_that_waits_is_not_forgotten_for_what_is_asked() -> None:
+    work = Work()
+    async with Hints(1, most_known=3) as hints, create_task_group() as tasks:
+        work.hint(hints, 0, 1)
+        await settled()
+        for key in range(2, MANY):
+            tasks.start_soon(hints.ask, key, work.on(key))
+        await settled()
+        assert [*hints._waiting] == [1]
+        work.hint(hints, 1)
+        work.free.set()
+        await settled()
+        assert work.begun.count(1) == 1
 
 
 async def test_the_end_cancels_what_is_under_way_and_forgets_the_rest() -> None:
@@ -240,6 +298,35 @@ async def test_the_end_cancels_what_is_under_way_and_forgets_the_rest() -> None:
     assert [*hints._known, *hints._waiting, *hints._held] == []
     with pytest.raises(RuntimeError, match="not open"):
         work.hint(hints, 7)
+
+
+async def test_the_end_waits_for_what_the_hints_shield() -> None:
+    """Also if asyncio cancels who closes them, once and again."""
+    leave, left = Event(), []
+
+    async def slow() -> None:
+        try:
+            await sleep_forever()
+        finally:
+            with CancelScope(shield=True):
+                await leave.wait()
+            left.append("slow")
+
+    async def block() -> None:
+        async with Hints(1) as hints:
+            hints.hint("x", slow)
+            await settled()
+
+    closing = asyncio.create_task(block())
+    for _ in range(2):
+        await settled()
+        closing.cancel()
+    await settled()
+    assert (closing.done(), left) == (False, [])
+    leave.set()
+    with pytest.raises(asyncio.CancelledError), fail_after(PATIENCE):
+        await closing
+    assert left == ["slow"]
 
 
 async def test_an_error_of_the_block_is_not_wrapped() -> None:
@@ -402,18 +489,31 @@ async def test_many_who_ask_for_a_project_are_one_request() -> None:
 
 @pytest.mark.parametrize(("fault", "requests"), [(Status(404), 1), (HangUp(), 2), (Status(503), 2)])
 async def test_many_who_each_have_a_deadline_of_their_own_hear_one_error(fault: Any, requests: int) -> None:
-    """Each has a little more time than the one before, which would not have helped."""
+    """Each has a little more time than the one before, which would not have helped.
 
-    async def ask() -> None:
-        with fail_after(PATIENCE):
-            await fetcher.project("demo")
+    It is a copy of their own: what it met on its way to one of them is no concern of the others.
+    """
+
+    async def ask(number: int) -> None:
+        try:
+            raise KeyError(number)
+        except KeyError:
+            with fail_after(PATIENCE):
+                await fetcher.project("demo")
 
     async with serving(faults={"/simple/*": fault}) as index, corp(index, retries=1) as fetcher:
-        errors = await outcomes(*(ask() for _ in range(MANY)))
+        errors = await outcomes(*(ask(number) for number in range(MANY)))
         assert len(index.log) == requests
-    assert isinstance(errors[0], FetcherError)
-    assert all(error is errors[0] for error in errors)
-    assert length(errors[0]) < 50, "not one part for each who raised it"
+    told = [error for error in errors if isinstance(error, FetcherError)]
+    assert len({id(error) for error in told}) == MANY
+    assert {(type(error), str(error)) for error in told} == {(type(told[0]), str(told[0]))}
+    assert [repr(innermost(error)) for error in told] == [f"KeyError({number})" for number in range(MANY)]
+    assert max(map(length, told)) < 50, "not one part for each who raised it"
+    assert all("in _project\n" in "".join(format_tb(error.__traceback__)) for error in told), "where it arose"
+
+
+def innermost(error: BaseException) -> BaseException:
+    return error if error.__context__ is None else innermost(error.__context__)
 
 
 def length(error: BaseException) -> int:

@@ -1,34 +1,23 @@
 """Work in threads: results, errors, how many at once, cancellation, and when the threads end."""
 
+from __future__ import annotations
+
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from importlib.util import find_spec
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import anyio
 import pytest
 from anyio import CancelScope, create_task_group, to_thread
 
 from fetcher.disk import THREADS, disk_threads, on_disk
 
+if TYPE_CHECKING:
+    from conftest import Run
+
 MANY = 300
 # Longer than any machine takes; only a test that fails waits for so many seconds.
 PATIENCE = 20.0
-
-Run = Callable[[Callable[[], Awaitable[None]]], None]
-
-
-@pytest.fixture(
-    params=[
-        "asyncio",
-        pytest.param("uvloop", marks=pytest.mark.skipif(not find_spec("uvloop"), reason="uvloop is not installed")),
-    ]
-)
-def run(request: pytest.FixtureRequest) -> Run:
-    """Run a coroutine function in an event loop of each kind."""
-    return lambda main: anyio.run(main, backend_options={"use_uvloop": request.param == "uvloop"})
 
 
 def test_the_result_comes_from_another_thread(run: Run) -> None:

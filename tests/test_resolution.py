@@ -153,12 +153,12 @@ def wheel(name: str, version: str, *requires: str, python: str = "", extras: str
     return {wheel_filename(name, version): make_wheel(name, version, metadata="\n".join([*lines, "", ""]))}
 
 
-def sdist(name: str, version: str, *, metadata_version: str) -> dict[str, bytes]:
-    """A source distribution under its file name; from metadata 2.2 on it vouches for what it says (PEP 643)."""
+def sdist(name: str, version: str, *, metadata_version: str, member: str = "PKG-INFO") -> dict[str, bytes]:
+    """A source distribution under its file name; its PKG-INFO vouches for what it says from 2.2 on (PEP 643)."""
     info = f"Metadata-Version: {metadata_version}\nName: {name}\nVersion: {version}\nRequires-Dist: leaf\n".encode()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        about = tarfile.TarInfo(f"{name}-{version}/PKG-INFO")
+        about = tarfile.TarInfo(f"{name}-{version}/{member}")
         about.size = len(info)
         archive.addfile(about, io.BytesIO(info))
     return {f"{name}-{version}.tar.gz": buffer.getvalue()}
@@ -258,9 +258,10 @@ async def test_metadata_of_another_version_rules_the_version_out(resolve: Any) -
         assert await resolve(index.url, "leaf") == {"leaf": "3.0"} == await by_pip(index.url, "leaf")
 
 
-async def test_of_sdists_only_those_that_vouch_for_their_dependencies(resolve: Any) -> None:
+@pytest.mark.parametrize("newest", [{"metadata_version": "2.1"}, {"metadata_version": "2.2", "member": "setup.py"}])
+async def test_of_sdists_only_those_that_vouch_for_their_dependencies(newest: dict[str, str], resolve: Any) -> None:
     """Nothing is built: pip would take lib 3.0."""
-    newer = sdist("lib", "2.0", metadata_version="2.2") | sdist("lib", "3.0", metadata_version="2.1")
+    newer = sdist("lib", "2.0", metadata_version="2.2") | sdist("lib", "3.0", **newest)
     async with FakeIndex(wheels=wheel("lib", "1.0") | newer | LEAF) as index:
         assert await resolve(index.url, "lib") == {"lib": "2.0", "leaf": "3.0"}
         with pytest.raises(ResolutionImpossible, match=r"lib-3\.0\.tar\.gz"):

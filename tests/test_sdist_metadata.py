@@ -26,6 +26,8 @@ from fetcher import (
     NotAnSdist,
     NotStatic,
     Truncated,
+    candidates,
+    this_interpreter,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ pytestmark = pytest.mark.usefixtures("_no_blocking", "_short_waits")
 
 SDIST = "demo-1.0.tar.gz"
 INFO = pkg_info()
+HERE = this_interpreter()
 TARS = [form for form in FORMS if form != "zip"]
 # Longer than what the sockets between us and the server hold, so that what is not read is not sent.
 LONG = 24 << 20
@@ -101,6 +104,47 @@ async def test_what_was_read_to_its_end_is_kept(form: str, dest: Path) -> None:
         outcome = await observe(fetcher.download(file, dest), index)
     assert (outcome.requests, outcome.done.bytes) == (0, 0)
     assert (dest / name).read_bytes() == body
+
+
+class TestADashInTheVersion:
+    """`demo-1.0-1` is 1.0.post1 on the page of demo, and whatever the last dash says where nobody knows the project."""
+
+    @pytest.mark.parametrize("knows", ["nothing", "size-and-hash"])
+    @pytest.mark.parametrize("form", FORMS)
+    async def test_it_is_found_and_read_and_fetched(self, form: str, knows: str, dest: Path) -> None:
+        name = f"demo-1.0-1.{form}"
+        body = make_sdist(form, members_of(pkg_info(version="1.0.post1"), after=200_000, top="demo-1.0-1"))
+        async with offering(body, name=name, knows=knows) as index, corp(index) as fetcher:
+            (file,) = candidates(await fetcher.project("demo"), HERE, "==1.0.post1")
+            found = await fetcher.metadata(file)
+            done = await fetcher.download(file, dest)
+        assert (found.name, found.version, found.filename) == ("demo", "1.0.post1", name)
+        assert done.path.read_bytes() == body
+
+    @pytest.mark.parametrize("form", ["tar.gz", "zip"])
+    async def test_a_sidecar_that_nothing_vouches_for(self, form: str, dest: Path) -> None:
+        name, info = f"demo-1.0-1.{form}", pkg_info(version="1.0.post1")
+        index = offering(make_sdist(form, members_of(info)), name=name, knows="nothing", sidecar="plain")
+        async with index, corp(index) as fetcher:
+            file = structs.replace(await find(fetcher, ending=name), sidecar={})
+            assert (await fetcher.metadata(file)).how == "sidecar"
+            await fetcher.download(file, dest)
+        assert left_in(dest) == [name]
+
+    @pytest.mark.parametrize("form", ["tar.gz", "zip"])
+    async def test_it_is_of_another_version(self, form: str) -> None:
+        name = f"demo-1.0-1.{form}"
+        async with offering(make_sdist(form), name=name) as index, corp(index) as fetcher:
+            file = await find(fetcher, ending=name)
+            with pytest.raises(MetadataMismatch, match=r"it is of version '1\.0'"):
+                await fetcher.metadata(file)
+
+    @pytest.mark.parametrize("form", ["tar.gz", "zip"])
+    async def test_by_its_url_alone(self, form: str) -> None:
+        body = make_sdist(form, members_of(pkg_info("demo-1.0", "1")))
+        async with FakeIndex(wheels={f"demo-1.0-1.{form}": body}) as index, corp(index) as fetcher:
+            found = await fetcher.metadata(f"{index.files_url}/demo-1.0-1.{form}")
+        assert (found.name, found.version) == ("demo-1.0", "1")
 
 
 class TestSidecar:
@@ -169,8 +213,8 @@ class TestMissing:
         del members["demo-1.0/PKG-INFO"]
         async with offering(make_sdist(form, members), name=f"demo-1.0.{form}") as index:
             error = (await ask(index)).error
-        assert isinstance(error, MetadataMissing), repr(error)
-        assert error.reason == "no PKG-INFO stands in the archive's top directory"
+        assert isinstance(error, NotStatic), repr(error)
+        assert not error.has_pkg_info
 
     @pytest.mark.parametrize("name", ["demo.tar.gz", "demo-latest.zip", "notes.txt"])
     async def test_a_name_that_promises_nothing_is_not_asked_for(self, name: str) -> None:

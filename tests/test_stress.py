@@ -178,7 +178,7 @@ def test_cancelled_at_random_points(seed: int, run: Run, world: World) -> None:
                 asks = world.asks(rng, AT_ONCE, f"batch {batch}")
                 counted = await cancel_some(world, fetcher, rng, asks, rng.choice([0.05, 0.3, 1.0]) * most)
                 done, cancelled = done + counted.done, cancelled + counted.cancelled
-                await until(lambda: not fetcher._hints._workers)
+                await until(lambda: not fetcher._hints._under_way)
                 assert_at_rest(fetcher)
                 asked.extend(asks)
             print(f"seed {seed}: {cancelled} cancelled within {most:.3f} s, {done} done, {len(index.log)} requests")

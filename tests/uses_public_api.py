@@ -177,6 +177,7 @@ def look_at(project: Project) -> None:
     assert_type(file.upload_time, str | None)
     assert_type(file.provenance, str | None)
     assert_type(file.listed_by, Index | None)
+    assert_type(file.project, str | None)
     assert_type(file.is_wheel, bool)
     assert_type(file.name, NormalizedName | None)
     assert_type(file.version, Version | None)
@@ -324,6 +325,7 @@ def what_went_wrong(error: FetcherError) -> object:
         case BadZip() | MetadataMissing() | MetadataMismatch():
             return assert_type(error.filename + error.reason, str)
         case NotStatic():
+            assert_type(error.has_pkg_info, bool)
             return assert_type(error.filename + error.metadata_version, str), assert_type(
                 error.dynamic, tuple[str, ...]
             )

@@ -204,7 +204,7 @@ async def _verify(
     vouched = strongest(file.hashes) is not None
     if metadata_sha256 is None and (vouched or not file.is_wheel):
         return
-    raw = await read_raw_metadata(file.filename, read, size)
+    raw = await read_raw_metadata(file, read, size)
     if metadata_sha256 not in (None, hashlib.sha256(raw).hexdigest()):
         raise MetadataMismatch(file.filename, "it differs from the METADATA that was read before the download")
 

@@ -4,6 +4,9 @@ Rules:
 
 * A name from the network never leaves its directory: no separators, no control characters, no `..`, no device names.
 * A digest that cannot be one is dropped.
+* Of a source distribution the name of the project ends where pip has it end: on a project's page, at the first dash
+  before which it is that project's, for the version may have dashes (`demo-1.0-1.tar.gz`, as setuptools wrote it before
+  PEP 625); elsewhere, and where no version would follow, at the last.
 
 This file is pure.
 """
@@ -11,14 +14,15 @@ This file is pure.
 import re
 from binascii import unhexlify
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import msgspec
 from packaging.tags import Tag
-from packaging.utils import BuildTag, NormalizedName, parse_sdist_filename, parse_wheel_filename
-from packaging.version import Version
+from packaging.utils import BuildTag, NormalizedName, canonicalize_name, parse_sdist_filename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from fetcher.index.scope import Index
 from fetcher.index.urls import file_name, parse_url, redact
@@ -77,7 +81,7 @@ class File(msgspec.Struct, frozen=True, dict=True):
     both in lower case.  `size` is in bytes (PEP 700).  `requires_python` and `upload_time` stand as the page has them.
     `yanked_reason` may be empty for a yanked file (PEP 592).  `sidecar` is None unless the page advertises a metadata
     file, else the hashes of that, possibly none (PEP 658, 714).  `provenance` is an absolute URL (PEP 740).
-    `listed_by` is the index whose page named the file.
+    `listed_by` is the index whose page named the file, `project` the normalized name of the project whose page it was.
     """
 
     filename: str
@@ -91,6 +95,7 @@ class File(msgspec.Struct, frozen=True, dict=True):
     upload_time: str | None = None
     provenance: str | None = None
     listed_by: Index | None = None
+    project: str | None = None
 
     def __hash__(self) -> int:
         return hash((self.filename, self.url))
@@ -140,7 +145,7 @@ class File(msgspec.Struct, frozen=True, dict=True):
             if self.is_wheel:
                 front, *tags = self.filename.removesuffix(".whl").rsplit("-", 3)
                 return _Parsed(*_parse_front(front), _parse_tags("-".join(tags)))
-            return _Parsed(*parse_sdist_name(self.filename))
+            return _Parsed(*parse_sdist_name(self.filename, self.project))
         except ValueError:
             return _Parsed()
 
@@ -183,12 +188,26 @@ def _parse_tags(text: str) -> frozenset[Tag]:
     return parse_wheel_filename(f"x-0-{text}.whl")[3]
 
 
-def parse_sdist_name(filename: str) -> tuple[NormalizedName, Version]:
-    """Return what the file name of a source distribution of any form promises.  Raises ValueError."""
+def parse_sdist_name(filename: str, project: str | None = None) -> tuple[NormalizedName, Version]:
+    """Return what the file name of a source distribution of any form promises.  Raises ValueError.
+
+    `project` is the normalized name of the project on whose page the file stands, None if it stands on none.
+    """
     for suffix in _SDIST_SUFFIXES:
         if filename.endswith(suffix):
-            return parse_sdist_filename(filename.removesuffix(suffix) + ".tar.gz")
+            stem = filename.removesuffix(suffix)
+            return _split_after(project, stem) or parse_sdist_filename(f"{stem}.tar.gz")
     raise ValueError(f"it ends with none of {', '.join(_SDIST_SUFFIXES)}")
+
+
+def _split_after(project: str | None, stem: str) -> tuple[NormalizedName, Version] | None:
+    """Split a name after that of the project; None if it does not begin so, or if no version follows."""
+    for dash in re.finditer("-", stem) if project else ():
+        if (name := canonicalize_name(stem[: dash.start()])) == project:
+            with suppress(InvalidVersion):
+                return name, Version(stem[dash.end() :])
+            break
+    return None
 
 
 def is_safe_name(name: str) -> bool:

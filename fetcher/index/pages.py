@@ -201,6 +201,7 @@ class _Page:
                 file.upload_time,
                 self._links.join(file.provenance) if file.provenance else None,
                 self._listed_by,
+                self._name,
             )
         )
 
@@ -247,6 +248,7 @@ class _Page:
                 None,
                 self._links.join(provenance.strip()) if provenance else None,
                 self._listed_by,
+                self._name,
             )
         )
 

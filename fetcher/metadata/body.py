@@ -50,7 +50,7 @@ async def read_body(answer: Answer, how: How, file: File, meter: Meter, shelf: S
     """Read a body that should be the whole file, no further than need be; one read to its end goes to the shelf.
 
     Raises LoginPage, NotAWheel, NotAnSdist, BadReply, Truncated, HashMismatch, BadZip, MetadataMissing,
-    MetadataMismatch.
+    NotStatic, MetadataMismatch.
     """
     reply = answer.reply
     if isinstance(verdict := decide_whole(reply), Untrusted):
@@ -115,11 +115,14 @@ async def _conclude(verdict: Verdict | SdistVerdict, file: File, spool: Spool, h
     """Return the METADATA of a body that was walked, or read to its end."""
     if archive_kind(file.filename) not in (None, "zip"):
         raw = found_in(file.filename, verdict)
-        return Read(raw, *check_identity(file.filename, raw), how, is_whole and spool.digest.expected is not None)
+        return Read(
+            raw, *check_identity(file.filename, raw, file.project), how, is_whole and spool.digest.expected is not None
+        )
     if isinstance(verdict, Found) and not is_whole:
         walked = walked_metadata(file.filename, verdict)
         return Read(walked.raw, walked.name, walked.version, how, False)
-    found = await read_plan(plan_metadata(file.filename, spool.size), spool.read, spool.size)
+    plan = plan_metadata(file.filename, spool.size, project=file.project)
+    found = await read_plan(plan, spool.read, spool.size)
     return Read(found.raw, found.name, found.version, how, True)
 
 

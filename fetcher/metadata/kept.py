@@ -90,7 +90,7 @@ async def _prove(cache: FileCache, file: File, path: Path, size: int) -> None:
 
     await cache.forget_metadata(file)
     with suppress(ContentError, OSError):  # its owner may have moved it already
-        await cache.keep(file, await read_raw_metadata(file.filename, read, size), proven=True)
+        await cache.keep(file, await read_raw_metadata(file, read, size), proven=True)
 
 
 def _read_piece(path: Path, start: int, stop: int) -> bytes:

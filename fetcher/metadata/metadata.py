@@ -78,7 +78,7 @@ async def read_metadata(transport: Transport, file: File, shelf: Shelf) -> Metad
     Raises FetcherError: LoginPage, NotAWheel, NotAnSdist, BadZip, MetadataMissing, NotStatic, MetadataMismatch,
     HashMismatch, NotFound, ...
     """
-    identify(file.filename)
+    identify(file.filename, file.project)
     meter = Meter(most_requests=MOST_REQUESTS, slack=SLACK, size=file.size)
     found = await _climb(transport, file, shelf, meter)
     if not file.is_wheel:

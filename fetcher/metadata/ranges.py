@@ -79,7 +79,7 @@ class RangeReading:
 
     async def _read_segments(self, size: int | None) -> Read:
         """Follow the plan from segment to segment."""
-        plan = plan_metadata(self._file.filename, size, await self._first_tail(size))
+        plan = plan_metadata(self._file.filename, size, await self._first_tail(size), project=self._file.project)
         wanted = next(plan)
         while True:
             step = await self._ask_segment(wanted)

@@ -36,7 +36,7 @@ async def read_sidecar(transport: Transport, file: File, meter: Meter) -> Read |
         digest.update(body)
         if not digest.matches:
             raise digest.mismatch(f"{file.filename}.metadata", file.sidecar_url)
-        name, version = check_identity(file.filename, body)
+        name, version = check_identity(file.filename, body, file.project)
     except (LoginPage, MissingCredentials, Offline):
         raise
     except FetcherError as error:

@@ -19,7 +19,7 @@ from fetcher.sdist.unpack import Damaged, Unpacker, archive_kind
 from fetcher.wheel.inflate import MAX_METADATA
 from fetcher.wheel.walk import NeedMore
 
-__all__ = ["Busy", "Missing", "PkgInfo", "SdistVerdict", "SdistWalk"]
+__all__ = ["Absent", "Busy", "Missing", "PkgInfo", "SdistVerdict", "SdistWalk"]
 
 _MAX_UNPACKED = 4 * 1024**3
 """Most bytes unpacked in one walk: several times the largest source distributions, and some 20 s of work."""
@@ -44,13 +44,18 @@ class PkgInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """The archive was walked to its end, and there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
-    """There is none, or it cannot be reached; `reason` is a clause."""
+    """It cannot be reached; `reason` is a clause."""
 
     reason: str
 
 
-SdistVerdict: TypeAlias = NeedMore | Busy | PkgInfo | Missing
+SdistVerdict: TypeAlias = NeedMore | Busy | PkgInfo | Absent | Missing
 
 
 class SdistWalk:
@@ -73,10 +78,10 @@ class SdistWalk:
     def feed(self, chunk: bytes) -> SdistVerdict:
         """Take the next bytes of the file, any number, and tell what is known now.
 
-        Once it is PkgInfo or Missing it stays, and further chunks are ignored.  A body that ends while more is needed
-        is cut.
+        Once it is PkgInfo, Absent or Missing it stays, and further chunks are ignored.  A body that ends while more is
+        needed is cut.
         """
-        if isinstance(self._verdict, PkgInfo | Missing):
+        if isinstance(self._verdict, PkgInfo | Absent | Missing):
             return self._verdict
         self._unpacker.feed(chunk)
         try:
@@ -97,7 +102,7 @@ class SdistWalk:
             try:
                 self._steps.send(None)
             except StopIteration as done:
-                verdict: PkgInfo | Missing = done.value
+                verdict: PkgInfo | Absent | Missing = done.value
                 return verdict
         return NeedMore() if self._unpacker.is_hungry else Busy()
 
@@ -114,7 +119,7 @@ class SdistWalk:
         self._to_skip = max(0, self._at - len(self._held))
         self._at -= self._to_skip
 
-    def _walk(self) -> Generator[None, None, PkgInfo | Missing]:
+    def _walk(self) -> Generator[None, None, PkgInfo | Absent | Missing]:
         """Pass member after member."""
         records: dict[bytes, bytes] = {}  # what extended headers say of the next member
         yield
@@ -137,7 +142,7 @@ class SdistWalk:
             self._skip(header.size + pad(header.size))
         else:
             return Missing(f"it is not among the first {_MAX_MEMBERS} members of the archive")
-        return Missing("no PKG-INFO stands in the archive's top directory")
+        return Absent()
 
     def _take_records(self, header: Header) -> Generator[None, None, bytes]:
         if header.size > _MAX_RECORDS:

@@ -51,6 +51,20 @@ class Identity:
         name, _, version = directory.removesuffix(_DIST_INFO).rpartition("-")
         return canonicalize_name(name) == self.name and _same_version(version, self.version)
 
+    def check(self, raw: bytes) -> tuple[str, str]:
+        """Return Name and Version as METADATA has them.
+
+        Raises MetadataMissing if either is absent, MetadataMismatch if they are not those of the file name, or
+        ambiguous.
+        """
+        fields = header_values(raw, "Name", "Version")
+        name, version = (_only(self.filename, fields[field], field) for field in fields)
+        if canonicalize_name(name) != self.name:
+            raise MetadataMismatch(self.filename, f"it is of project {shown(name)}")
+        if not _same_version(version, self.version):
+            raise MetadataMismatch(self.filename, f"it is of version {shown(version)}")
+        return name, version
+
 
 def _same_version(text: str, version: Version) -> bool:
     try:
@@ -60,29 +74,22 @@ def _same_version(text: str, version: Version) -> bool:
 
 
 @lru_cache(maxsize=1024)  # the plan asks, the walk, and the check of METADATA
-def identify(filename: str) -> Identity:
-    """Parse a file name.  Raises MetadataMissing if it is none: no METADATA could be told to be its own."""
-    parse = parse_wheel_filename if filename.endswith(".whl") else parse_sdist_name
+def identify(filename: str, project: str | None = None) -> Identity:
+    """Parse a file name; `project` is the normalized name of the project on whose page it stands, if it does.
+
+    Raises MetadataMissing if it is none: no METADATA could be told to be its own.
+    """
     try:
-        return Identity(filename, *parse(filename)[:2])
+        parsed = parse_wheel_filename(filename) if filename.endswith(".whl") else parse_sdist_name(filename, project)
+        return Identity(filename, *parsed[:2])
     except ValueError as error:
         what = "a wheel" if filename.endswith(".whl") else "a wheel or source distribution"
         raise MetadataMissing(filename, f"its name is not that of {what} ({error})") from None
 
 
-def check_identity(filename: str, raw: bytes) -> tuple[str, str]:
-    """Return Name and Version as METADATA has them.
-
-    Raises MetadataMissing if either is absent, MetadataMismatch if they are not those of the file name, or ambiguous.
-    """
-    identity = identify(filename)
-    fields = header_values(raw, "Name", "Version")
-    name, version = (_only(filename, fields[field], field) for field in fields)
-    if canonicalize_name(name) != identity.name:
-        raise MetadataMismatch(filename, f"it is of project {shown(name)}")
-    if not _same_version(version, identity.version):
-        raise MetadataMismatch(filename, f"it is of version {shown(version)}")
-    return name, version
+def check_identity(filename: str, raw: bytes, project: str | None = None) -> tuple[str, str]:
+    """Return Name and Version as METADATA has them.  Raises as `identify` and `Identity.check` do."""
+    return identify(filename, project).check(raw)
 
 
 def _only(filename: str, values: list[str], field: str) -> str:

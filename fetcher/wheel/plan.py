@@ -17,7 +17,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fetcher.errors import BadZip, MetadataMissing
+from fetcher.errors import BadZip, MetadataMissing, NotStatic
 from fetcher.segments import Piece, Segment, Suffix
 from fetcher.wheel.directory import Directory, Entry, parse_directory
 from fetcher.wheel.entry import read_entry
@@ -87,17 +87,20 @@ class WheelMetadata:
 Plan: TypeAlias = Generator[Segment | Suffix, Piece, WheelMetadata]
 
 
-def plan_metadata(filename: str, size: int | None, tail: int | None = None) -> Plan:
+def plan_metadata(filename: str, size: int | None, tail: int | None = None, *, project: str | None = None) -> Plan:
     """Plan the reading of METADATA out of the wheel `filename` of `size` bytes (None: not known).
+
+    A source distribution stands on the page of `project`, if on any.
 
     Send each Piece exactly as asked: it starts and stops where the segment does, or, for a Suffix, stops at the end of
     the file.  At most three are asked for (one more if `tail`, the length of the first in bytes, is below LEAST_TAIL
     and does not hold the end record); together they are no longer than the file.
 
-    Raises NotZip for a file of another kind, BadZip for a broken or ambiguous archive, MetadataMissing and
-    MetadataMismatch as `check_identity` does, ValueError for a piece that was not asked for.
+    Raises NotZip for a file of another kind, BadZip for a broken or ambiguous archive, NotStatic for a source
+    distribution without PKG-INFO, MetadataMissing and MetadataMismatch as `check_identity` does, ValueError for a piece
+    that was not asked for.
     """
-    identity = identify(filename)
+    identity = identify(filename, project)
     try:
         return (yield from _talk(identity, size, tail))
     except Malformed as error:
@@ -139,7 +142,7 @@ def _talk(identity: Identity, size: int | None, tail: int | None) -> Plan:
     entry = directory.entry(_choose(identity, directory))
     stop = directory.after(entry.offset)
     raw = read_entry(entry, (yield from _bytes_of(held, entry, stop)))
-    name, version = check_identity(identity.filename, raw)
+    name, version = identity.check(raw)
     return WheelMetadata(raw, name, version, entry.offset, entry.compressed, entry.size, entry.crc)
 
 
@@ -224,7 +227,7 @@ def _choose_pkg_info(identity: Identity, directory: Directory) -> int:
         raise Malformed(f"it has {len(own)} top directories with a PKG-INFO: {_some(own)}")
     number = directory.number(own[0].encode()) if own else None
     if number is None:
-        raise MetadataMissing(identity.filename, "no PKG-INFO stands in the archive's top directory")
+        raise NotStatic(identity.filename, "", has_pkg_info=False)
     return number
 
 

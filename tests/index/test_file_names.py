@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import example, given, strategies as st
 from packaging.utils import parse_sdist_filename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+from pip._internal.index.package_finder import _extract_version_from_fragment
 
 from fetcher.index.files import SUFFIXES, File, parse_sdist_name
 
@@ -48,3 +50,43 @@ def test_sdists(stem: str, suffix: str) -> None:
 def test_what_is_no_sdist(name: str) -> None:
     with pytest.raises(ValueError, match=r"it ends with none of \.tar\.gz"):
         parse_sdist_name(name)
+
+
+class TestOnAProjectsPage:
+    """The version may have dashes there, as pip and uv have it."""
+
+    @pytest.mark.parametrize(
+        ("project", "stem", "version"),
+        [
+            ("demo", "demo-1.0", "1.0"),
+            ("demo", "demo-1.0-1", "1.0.post1"),
+            ("demo", "demo-1.0-rc1", "1.0rc1"),
+            ("demo", "Demo-1.0-beta-2", "1.0b2"),
+            ("foo-bar", "foo__bar-1.0-1", "1.0.post1"),
+            ("foo-bar", "foo-bar-1.0-1", "1.0.post1"),
+            ("foo", "foo-2-1", "2.post1"),
+            ("foo-2", "foo-2-1", "1"),
+            ("foo-2", "foo-2-1.0", "1.0"),
+        ],
+    )
+    def test_the_name_ends_after_that_of_the_project(self, project: str, stem: str, version: str) -> None:
+        file = File(f"{stem}.tar.gz", "https://host/x", project=project)
+        assert (file.name, file.version) == (project, Version(version))
+        assert pip_reads(project, stem) == file.version
+
+    @pytest.mark.parametrize(
+        "stem", ["foo-2-1.0", "foo-x-1.0", "foobar-1.0", "foo--1.0", "foo-1.0-win32", "foo-", "foo"]
+    )
+    def test_elsewhere_and_without_a_version_it_is_read_as_ever(self, stem: str) -> None:
+        on_page, alone = (File(f"{stem}.tar.gz", "https://host/x", project=project) for project in ("foo", None))
+        assert (on_page.name, on_page.version) == (alone.name, alone.version)
+        assert on_page.name != "foo"
+        assert pip_reads("foo", stem) is None
+
+
+def pip_reads(project: str, stem: str) -> Version | None:
+    """The version of which pip has this file a candidate, None if of none."""
+    try:
+        return Version(_extract_version_from_fragment(stem, project) or "")
+    except InvalidVersion:
+        return None

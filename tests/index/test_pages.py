@@ -106,6 +106,7 @@ class TestPage:
                     upload_time="2024-01-01T00:00:00Z",
                     provenance="https://index.localhost/provenance",
                     listed_by=CORP,
+                    project="demo",
                 ),
             ),
         )
@@ -148,6 +149,7 @@ class TestPage:
                     sidecar={"sha256": OTHER},
                     provenance="https://index.localhost/provenance",
                     listed_by=CORP,
+                    project="demo",
                 ),
             ),
         )
@@ -155,7 +157,7 @@ class TestPage:
     @pytest.mark.parametrize("body", [json_page(json_file()), html_page(anchor()).encode()])
     def test_what_a_bare_page_says(self, body: bytes) -> None:
         page = read(body)
-        assert page.files == (File(WHEEL, PAGE + WHEEL, listed_by=CORP),)
+        assert page.files == (File(WHEEL, PAGE + WHEEL, listed_by=CORP, project="demo"),)
         assert (page.status, page.status_reason, page.versions, page.skipped) == ("active", "", (), ())
 
     def test_files_keep_the_order_of_the_page(self) -> None:
