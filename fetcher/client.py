@@ -136,8 +136,9 @@ class Fetcher:
         it waits for its turn, or is under way, who asks for it does it at once or shares it.  Closing the Fetcher ends
         it.
 
-        A thousand results are kept for those who will ask; with so many, the next is begun when one was taken.  Twenty
-        thousand names and files may wait; what is named beyond that is not noted, and may be named again.
+        A thousand results are kept for those who will ask, each for ten minutes; with so many, the next is begun when
+        one was taken.  Twenty thousand names and files may wait; what is named beyond that is not noted, and may be
+        named again.
 
         Raises ConfigError for what is no project name and for an index that is not declared; then nothing is begun.
         """

@@ -4,7 +4,7 @@
 2. So many hints are under way at once, the first given first; the rest wait.  Who asks for one that waits does it at
    once; for one that is under way, shares it; for one that is done, takes what came of it, a value or the error.
 3. What came of a hint is told to those who wait for it, or kept for the first who asks.  Who asks later has it done
-   anew, for by then it may be another.
+   anew, for by then it may be another; and so does who asks after ten minutes.
 4. Nobody has to ask: what waits and what is kept is bounded.  The first given are the most urgent, and so nothing makes
    room for what came later: with as much kept as may be, none is begun until something is taken; with as many waiting
    as may be, no further hint is accepted.
@@ -19,6 +19,8 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
+from itertools import takewhile
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -35,6 +37,8 @@ T = TypeVar("T")
 
 # A page of the public index takes 0.1 MB in memory on average; a resolution asks for some hundred.
 MOST_HELD = 1_000
+# Seconds.  For as long the public index says that its pages are fresh.
+KEPT_FOR = 600.0
 # More than the largest resolutions have names and wheels.
 MOST_KNOWN = 20_000
 
@@ -42,19 +46,23 @@ MOST_KNOWN = 20_000
 class Hints:
     """Hints, and the calls that may meet them; use it as an async context manager, whose end cancels the hints.
 
-    `at_once` hints are under way at the same time, `most_held` results are kept, `most_known` keys are remembered, and
-    as many hints may wait.
+    `at_once` hints are under way at the same time, `most_held` results are kept, each for `kept_for` seconds,
+    `most_known` keys are remembered, and as many hints may wait.
     """
 
-    def __init__(self, at_once: int, *, most_held: int = MOST_HELD, most_known: int = MOST_KNOWN) -> None:
+    def __init__(
+        self, at_once: int, *, most_held: int = MOST_HELD, kept_for: float = KEPT_FOR, most_known: int = MOST_KNOWN
+    ) -> None:
         self._at_once = at_once
         self._most_held = most_held
+        self._kept_for = kept_for
         self._most_known = most_known
         # A key stands for work of one type always, and so for a result of one type.
         self._flights: Flights[Any] = Flights()
         self._known: OrderedDict[Hashable, None] = OrderedDict()
         self._waiting: OrderedDict[Hashable, Callable[[], Awaitable[Any]]] = OrderedDict()
-        self._held: dict[Hashable, tuple[Any, FetcherError | None]] = {}
+        # With the end of their time, in the order in which they came.
+        self._held: dict[Hashable, tuple[Any, FetcherError | None, float]] = {}
         self._under_way: dict[asyncio.Task[None], CancelScope] = {}
         self._open = False
 
@@ -95,6 +103,7 @@ class Hints:
         """
         if not self._open:
             raise RuntimeError("the Fetcher is not open: use `async with`")
+        self._drop_old()
         if key in self._known or len(self._waiting) >= self._most_known:
             return
         self._remember(key)
@@ -103,11 +112,12 @@ class Hints:
 
     async def ask(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Return what comes of the hint with that key, if there is one; else do the work, once for all who ask."""
+        self._drop_old()
         self._remember(key)
         self._waiting.pop(key, None)
         result: T
         if key in self._held:
-            result, error = self._take(key)
+            result, error, _ = self._take(key)
             if error is not None:
                 raise error
             return result
@@ -119,9 +129,16 @@ class Hints:
         self._take(key)
         return result
 
-    def _take(self, key: Hashable) -> tuple[Any, FetcherError | None]:
+    def _drop_old(self) -> None:
+        """Forget what was kept for its time, and that it was: it may be hinted again."""
+        now = monotonic()
+        for key in list(takewhile(lambda key: self._held[key][2] <= now, self._held)):
+            del self._held[key]
+            self._known.pop(key, None)
+
+    def _take(self, key: Hashable) -> tuple[Any, FetcherError | None, float]:
         """Return what is kept, and keep it no longer: there is room for another."""
-        outcome = self._held.pop(key, (None, None))
+        outcome = self._held.pop(key, (None, None, 0.0))
         self._begin()
         return outcome
 
@@ -158,10 +175,14 @@ class Hints:
 
     async def _do(self, key: Hashable, work: Callable[[], Awaitable[Any]]) -> None:
         try:
-            self._held[key] = (await self._flights.share(key, work), None)
+            self._hold(key, await self._flights.share(key, work), None)
         except FetcherError as error:
             logger.debug("a hint failed: %s", error)
             # The frames of a traceback would keep all that was at hand when it failed.
-            self._held[key] = (None, error.with_traceback(None))
+            self._hold(key, None, error.with_traceback(None))
         except Exception as defect:  # noqa: BLE001 - whoever asks for it will meet it, and nobody else needs to
             logger.debug("a hint failed: %s", type(defect).__name__)
+
+    def _hold(self, key: Hashable, result: object, error: FetcherError | None) -> None:
+        self._held.pop(key, None)
+        self._held[key] = (result, error, monotonic() + self._kept_for)

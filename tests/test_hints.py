@@ -257,6 +257,28 @@ async def test_one_that_is_shared_or_fails_by_a_defect_leaves_room_for_the_next(
         assert (work.begun, [*hints._held]) == (["defect", "shared", "next"], ["next"])
 
 
+async def test_what_was_kept_for_its_time_is_asked_for_anew() -> None:
+    """And may be hinted again: a page of an hour ago is another by now."""
+    work = Work()
+    work.free.set()
+    async with Hints(1, kept_for=0) as hints:
+        work.hint(hints, "x")
+        await settled()
+        work.hint(hints, "x")
+        await settled()
+        assert await hints.ask("x", work.on("x")) == "x, done 3"
+
+
+async def test_nobody_s_results_do_not_stand_in_the_way_for_ever() -> None:
+    work = Work()
+    work.free.set()
+    async with Hints(1, most_held=1, kept_for=0) as hints:
+        for key in ("first", "second", "third"):
+            work.hint(hints, key)
+            await settled()
+        assert work.begun == ["first", "second", "third"]
+
+
 async def test_what_waits_and_what_is_remembered_is_bounded() -> None:
     """The first given stay; those that were too many may be hinted anew."""
     work = Work()
