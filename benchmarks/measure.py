@@ -26,7 +26,7 @@ MIB = 1 << 20
 # Contestants whose name begins so are ours: the others are compared with the first of them, and they must not fail.
 OURS = "fetcher"
 # What people set for their own use of these tools has no place in a contest; nor have their proxies.
-SETTINGS = re.compile("(FETCHER|NAB|PIP|POETRY|UV)_|.*_PROXY$", re.IGNORECASE)
+SETTINGS = re.compile("(FETCHER|NAB|PIP|POETRY|UV)_|.*_PROXY$|PYTHONDONTWRITEBYTECODE$", re.IGNORECASE)
 
 
 class Failed(Exception):

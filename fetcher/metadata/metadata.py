@@ -66,7 +66,7 @@ class Metadata:
 
         return packaging.metadata.Metadata.from_email(self.raw, validate=False)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The SHA-256 of `raw`, in lower-case hex."""
         return hashlib.sha256(self.raw).hexdigest()
