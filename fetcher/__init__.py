@@ -111,11 +111,7 @@ if TYPE_CHECKING:
     from fetcher.index.files import File, Project
     from fetcher.index.formats import Formats
     from fetcher.index.scope import Index, Policy
-    from fetcher.index.target import (
-        Target,
-        describe_python,
-        this_interpreter,
-    )
+    from fetcher.index.target import Target, describe_python, this_interpreter
     from fetcher.metadata.metadata import Metadata
 
 _HOMES = {

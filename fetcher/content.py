@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from fetcher.errors import BadReply, LoginPage, MetadataMissing, NotAnSdist, NotAWheel, NotStatic
 from fetcher.index.files import File
-from fetcher.sdist.unpack import archive_kind
+from fetcher.sdist.unpack import archive_kind, is_tar
 from fetcher.sdist.walk import Absent, Busy, Missing, PkgInfo, SdistVerdict, SdistWalk
 from fetcher.segments import Piece, Suffix
 from fetcher.transport.transport import Answer
@@ -144,7 +144,7 @@ async def read_raw_metadata(file: File, read: Callable[[int, int], Awaitable[byt
 
     Raises ContentError: BadZip, MetadataMissing, NotStatic, MetadataMismatch.
     """
-    if archive_kind(file.filename) in (None, "zip"):
+    if not is_tar(file.filename):
         return (await read_plan(plan_metadata(file.filename, size, project=file.project), read, size)).raw
     walk = SdistWalk(file.filename)
     verdict: SdistVerdict | None = None

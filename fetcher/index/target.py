@@ -4,7 +4,7 @@
 * What markers ask of another interpreter is what its version and platform tell; of another platform that is its name
   and its machine, not the release of its kernel.
 
-This file is pure.
+This file is pure, but that `this_interpreter` looks at the machine it runs on.
 """
 
 import re

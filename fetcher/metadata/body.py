@@ -13,7 +13,7 @@ from fetcher.content import found_in, not_as_named, read_head, read_plan, walk_o
 from fetcher.digest import Digest
 from fetcher.errors import BadReply, Truncated
 from fetcher.index.files import File
-from fetcher.sdist.unpack import archive_kind
+from fetcher.sdist.unpack import is_tar
 from fetcher.sdist.walk import PkgInfo, SdistVerdict, SdistWalk
 from fetcher.spool import Shelf, Spool
 from fetcher.transport.reply import Untrusted, decide_whole
@@ -108,12 +108,12 @@ def _walk_for(file: File, size: int | None) -> Walk | SdistWalk | None:
     """Return what looks at the body as it comes; None where its directory says all, and will be seen anyway."""
     if file.is_wheel:
         return Walk(file.filename) if size is None or size > REST else None
-    return None if archive_kind(file.filename) == "zip" else SdistWalk(file.filename)
+    return SdistWalk(file.filename) if is_tar(file.filename) else None
 
 
 async def _conclude(verdict: Verdict | SdistVerdict, file: File, spool: Spool, how: How, is_whole: bool) -> Read:
     """Return the METADATA of a body that was walked, or read to its end."""
-    if archive_kind(file.filename) not in (None, "zip"):
+    if is_tar(file.filename):
         raw = found_in(file.filename, verdict)
         return Read(
             raw, *check_identity(file.filename, raw, file.project), how, is_whole and spool.digest.expected is not None

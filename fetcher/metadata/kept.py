@@ -9,8 +9,8 @@ from fetcher.digest import Digest
 from fetcher.disk import on_disk
 from fetcher.errors import ContentError
 from fetcher.index.files import File
-from fetcher.index.urls import redact
-from fetcher.metadata.metadata import Metadata
+from fetcher.metadata.body import Read
+from fetcher.metadata.metadata import Metadata, metadata_of
 from fetcher.spool import Spool
 from fetcher.wheel.plan import NotZip, plan_metadata
 
@@ -27,19 +27,7 @@ async def read_kept(cache: FileCache, file: File) -> tuple[Metadata, bool] | Non
         found = await _read_wheel(file, found)
     if found is None:
         return None
-    metadata = Metadata(
-        name=found.name,
-        version=found.version,
-        filename=file.filename,
-        url=redact(file.url),
-        index=None if file.listed_by is None else file.listed_by.label,
-        raw=found.raw,
-        how="cache",
-        requests=0,
-        bytes=0,
-        verified=True,
-    )
-    return metadata, found.proven
+    return metadata_of(file, Read(found.raw, found.name, found.version, "cache", True)), found.proven
 
 
 async def _read_wheel(file: File, body: bytes) -> KeptMetadata | None:

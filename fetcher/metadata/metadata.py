@@ -24,7 +24,7 @@ from fetcher.metadata.body import SLACK, How, Read, read_body
 from fetcher.metadata.ranges import RangeReading
 from fetcher.metadata.sidecar import read_sidecar
 from fetcher.sdist.static import refuse_dynamic
-from fetcher.sdist.unpack import archive_kind
+from fetcher.sdist.unpack import archive_kind, is_tar
 from fetcher.spool import Shelf
 from fetcher.transport.transport import Meter, Request, Transport
 from fetcher.wheel.identity import identify
@@ -32,7 +32,7 @@ from fetcher.wheel.identity import identify
 if TYPE_CHECKING:
     import packaging.metadata
 
-__all__ = ["How", "Metadata", "read_metadata"]
+__all__ = ["How", "Metadata", "metadata_of", "read_metadata"]
 
 # Requests that one METADATA may cost: refused suffix, probe, tail, directory, entry.
 MOST_REQUESTS = 5
@@ -83,6 +83,11 @@ async def read_metadata(transport: Transport, file: File, shelf: Shelf) -> Metad
     found = await _climb(transport, file, shelf, meter)
     if not file.is_wheel:
         refuse_dynamic(file.filename, found.raw)
+    return metadata_of(file, found, requests=meter.requests, size=meter.bytes)
+
+
+def metadata_of(file: File, found: Read, *, requests: int = 0, size: int = 0) -> Metadata:
+    """Return what was read as the METADATA of a file; it cost so many requests and bytes."""
     return Metadata(
         name=found.name,
         version=found.version,
@@ -91,8 +96,8 @@ async def read_metadata(transport: Transport, file: File, shelf: Shelf) -> Metad
         index=None if file.listed_by is None else file.listed_by.label,
         raw=found.raw,
         how=found.how,
-        requests=meter.requests,
-        bytes=meter.bytes,
+        requests=requests,
+        bytes=size,
         verified=found.verified,
     )
 
@@ -101,7 +106,7 @@ async def _climb(transport: Transport, file: File, shelf: Shelf, meter: Meter) -
     """Go down the ladder until a rung bears."""
     if file.sidecar is not None and (found := await read_sidecar(transport, file, meter)) is not None:
         return found
-    if archive_kind(file.filename) not in (None, "zip"):
+    if is_tar(file.filename):
         return await _read_tar(transport, file, shelf, meter)
     reading = RangeReading(transport, file, shelf, meter)
     if file.size is not None and file.size < SMALL:

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 from fetcher.wheel.sniff import Kind
 
-__all__ = ["STEP", "Damaged", "Unpacker", "archive_kind"]
+__all__ = ["STEP", "Damaged", "Unpacker", "archive_kind", "is_tar"]
 
 # What source distributions are, by the ends of their names.
 _ARCHIVES: tuple[tuple[tuple[str, ...], Kind], ...] = (
@@ -35,6 +35,11 @@ _GZIP_WINDOW = 31  # zlib's word for the largest window, in a gzip wrapper
 def archive_kind(filename: str) -> Kind | None:
     """Return what an archive of this name should be; None for a name that does not say."""
     return next((kind for ends, kind in _ARCHIVES if filename.endswith(ends)), None)
+
+
+def is_tar(filename: str) -> bool:
+    """Say whether a file of this name is a tar, compressed or not: without a directory, it is read as it streams by."""
+    return archive_kind(filename) not in (None, "zip")
 
 
 class Damaged(Exception):
