@@ -246,17 +246,15 @@ class Store:
     def _find(self, names: "re.Pattern[str]") -> list[_Found]:
         """Return the files with such names; none if there is no directory.  Raises OSError."""
         found = []
-        try:
+        with suppress(FileNotFoundError):  # nothing was put in yet
             _check_directory(self._root)
             with os.scandir(self._root) as entries:
                 for entry in entries:
                     if names.fullmatch(entry.name):
-                        with suppress(FileNotFoundError):
+                        with suppress(FileNotFoundError):  # another process has removed it
                             status = entry.stat(follow_symlinks=False)
                             kind = entry.name.rpartition(".")[2]
                             found.append(_Found(entry.path, kind, status.st_size, status.st_mtime))
-        except FileNotFoundError:
-            pass
         return found
 
     @contextmanager
@@ -322,13 +320,12 @@ def _write_new(path: str, data: bytes) -> None:
 def _rename_if_first(written: str, path: str) -> None:
     """Give a file its name, unless another has it: then it is removed.  Raises OSError."""
     try:
-        os.link(written, path)
-    except FileExistsError:
-        pass
+        with suppress(FileExistsError):
+            os.link(written, path)
     except OSError:  # a file system without links: there the last one keeps the name
         os.replace(written, path)
-        return
-    os.unlink(written)
+    else:
+        os.unlink(written)
 
 
 def _check_directory(path: str) -> None:

@@ -19,7 +19,7 @@ from fetcher.errors import ConfigError
 from fetcher.index.files import File
 from fetcher.index.urls import redact
 
-__all__ = ["ONLY_WHEELS", "Formats", "Kind"]
+__all__ = ["Formats", "Kind"]
 
 Kind: TypeAlias = Literal["wheel", "sdist"]
 
@@ -85,6 +85,3 @@ def _normalized(option: str, word: str) -> str:
         return canonicalize_name(word, validate=True)
     except InvalidName:
         raise ConfigError(f"{option}: {redact(word)!r} is neither a project name nor {ALL} or {NONE}") from None
-
-
-ONLY_WHEELS = Formats(only_binary=frozenset({ALL}))

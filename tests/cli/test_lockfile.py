@@ -23,7 +23,7 @@ from fetcher.cli.targets import find_file, interpreter_for
 from fetcher.client import Fetcher
 from fetcher.errors import ConfigError, FetcherError, NotFound
 from fetcher.index.files import File
-from fetcher.index.formats import ONLY_WHEELS, Formats
+from fetcher.index.formats import Formats
 from fetcher.index.scope import Index
 
 AA = "aa" * 32
@@ -160,6 +160,7 @@ class TestPackages:
 
 # ----------------------------------------------------------------------------------------------------------- which file
 
+ONLY_WHEELS = Formats(only_binary=frozenset({":all:"}))
 NAMES = [
     "demo-1.0-cp312-cp312-win_amd64.whl",
     "demo-1.0-py3-none-any.whl",

@@ -17,10 +17,12 @@ from packaging.version import Version
 from fetcher.errors import ConfigError, NotFound
 from fetcher.index.candidates import candidates, choose_file
 from fetcher.index.files import SUFFIXES
-from fetcher.index.formats import ONLY_WHEELS, Formats
+from fetcher.index.formats import Formats
 from fetcher.index.pages import File, Project
 from fetcher.index.scope import Index
 from fetcher.index.target import Target, describe_python, this_interpreter
+
+ONLY_WHEELS = Formats(only_binary=frozenset({":all:"}))
 
 LINUX = describe_python("3.12", ["manylinux_2_28_x86_64"])
 CORP = Index("https://host/simple", name="corp")

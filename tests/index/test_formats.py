@@ -7,7 +7,9 @@ from hypothesis import given, strategies as st
 
 from fetcher.errors import ConfigError
 from fetcher.index.files import File
-from fetcher.index.formats import ONLY_WHEELS, Formats
+from fetcher.index.formats import Formats
+
+ONLY_WHEELS = Formats(only_binary=frozenset({":all:"}))
 
 ONLY, NO = "--only-binary", "--no-binary"
 
