@@ -25,6 +25,7 @@ from anyio import CancelScope, Event, create_task_group
 from anyio.abc import TaskGroup
 
 from fetcher.auth.credentials import Credentials
+from fetcher.cache.store import MOST_BYTES
 from fetcher.client import Fetcher as AsyncFetcher
 from fetcher.download.download import Download
 from fetcher.download.events import OnEvent
@@ -56,8 +57,11 @@ class Fetcher:
         limit_rate: float | None = None,
         environ: Mapping[str, str] = os.environ,
         cache: str | os.PathLike[str] | None = None,
+        cache_bytes: int = MOST_BYTES,
+        cache_files: bool = True,
         refresh: bool = False,
         offline: bool = False,
+        per_host: int | None = None,
     ) -> None:
         self._fetcher = AsyncFetcher(
             indexes,
@@ -68,8 +72,11 @@ class Fetcher:
             limit_rate=limit_rate,
             environ=environ,
             cache=cache,
+            cache_bytes=cache_bytes,
+            cache_files=cache_files,
             refresh=refresh,
             offline=offline,
+            per_host=per_host,
         )
         self._loop: _LoopThread | None = None
 
@@ -96,9 +103,13 @@ class Fetcher:
         """The declared indexes, in declaration order."""
         return self._fetcher.indexes
 
-    def project(self, name: str, *, index: str | None = None) -> Project:
+    def project(self, name: str, *, index: str | None = None, refresh: bool = False) -> Project:
         """See `fetcher.Fetcher.project`."""
-        return self._open_loop.run(partial(self._fetcher.project, name, index=index))
+        return self._open_loop.run(partial(self._fetcher.project, name, index=index, refresh=refresh))
+
+    def projects(self, *, index: str | None = None) -> tuple[str, ...]:
+        """See `fetcher.Fetcher.projects`."""
+        return self._open_loop.run(partial(self._fetcher.projects, index=index))
 
     def prefetch(self, names: Iterable[str], *, index: str | None = None) -> None:
         """See `fetcher.Fetcher.prefetch`."""

@@ -15,7 +15,7 @@ from fetcher.auth.middleware import Authenticator
 from fetcher.cache.behind import Behind
 from fetcher.cache.file_cache import FileCache
 from fetcher.cache.page_cache import PageCache
-from fetcher.cache.store import Store
+from fetcher.cache.store import MOST_BYTES, Store
 from fetcher.digest import Digest
 from fetcher.disk import disk_threads
 from fetcher.download.download import Download, download
@@ -31,7 +31,7 @@ from fetcher.index.scope import Index, Scopes
 from fetcher.index.urls import parse_url, split_userinfo
 from fetcher.metadata.kept import is_proven, keep, keep_downloaded, read_kept
 from fetcher.metadata.metadata import Metadata, read_metadata
-from fetcher.page import read_page
+from fetcher.page import read_page, read_root
 from fetcher.spool import Shelf, Spool
 from fetcher.transport.pace import Pace
 from fetcher.transport.retry import RetryPolicy
@@ -45,14 +45,15 @@ class Fetcher:
     """The front door: pages, METADATA and files of the declared indexes.
 
     `indexes` are asked in order, those with `default` last; none declared means PyPI.  `credentials` are the caller's,
-    by index name.  `concurrency` bounds the requests under way at once; a host gets as many as it answers quickly.
+    by index name.  `concurrency` bounds the requests under way at once; a host gets as many as it answers quickly,
+    `per_host` at most.
     `retries` are the further attempts after a transient failure; `timeout` the seconds without a connection or a byte;
     `limit_rate` the bytes a second, over all responses.
     `environ` is asked for `FETCHER_INDEX_<NAME>_…`, `UV_INDEX_<NAME>_…` and `NETRC`.
 
-    `cache` is a directory for what is kept between runs: pages (RFC 9111), METADATA, small wheels.  `refresh`: the
-    server is asked about kept pages that are fresh, too.  `offline`: no request is made; what is kept is used however
-    old, and the rest raises Offline.
+    `cache` is a directory for what is kept between runs, up to `cache_bytes`: pages (RFC 9111), and with `cache_files`
+    METADATA and small wheels.  `refresh`: the server is asked about kept pages that are fresh, too.  `offline`: no
+    request is made; what is kept is used however old, and the rest raises Offline.
 
     The deadline of a cancel scope around a call (`anyio.fail_after`; asyncio's own time-outs are not seen) bounds its
     waits between attempts: one that would last beyond it is not begun, and the call fails at once.
@@ -72,8 +73,11 @@ class Fetcher:
         limit_rate: float | None = None,
         environ: Mapping[str, str] = os.environ,
         cache: str | os.PathLike[str] | None = None,
+        cache_bytes: int = MOST_BYTES,
+        cache_files: bool = True,
         refresh: bool = False,
         offline: bool = False,
+        per_host: int | None = None,
     ) -> None:
         declared = [Index(index) if isinstance(index, str) else index for index in indexes]
         self._indexes = declared or [Index(PYPI_URL, name="pypi", default=True)]
@@ -86,11 +90,16 @@ class Fetcher:
             Timeouts(connect=timeout, read=timeout, window=timeout), Pace(limit_rate) if limit_rate else None
         )
         self._transport = Transport(
-            self._session, self._auth, concurrency=concurrency, retry=RetryPolicy(retries=retries), offline=offline
+            self._session,
+            self._auth,
+            concurrency=concurrency,
+            per_host=per_host,
+            retry=RetryPolicy(retries=retries),
+            offline=offline,
         )
-        self._kept = None if cache is None else Behind(Store(Path(os.path.expanduser(cache)).absolute()))
+        self._kept = None if cache is None else Behind(Store(Path(os.path.expanduser(cache)).absolute(), cache_bytes))
         self._pages = None if self._kept is None else PageCache(self._kept, refresh=refresh, offline=offline)
-        self._files = None if self._kept is None else FileCache(self._kept)
+        self._files = FileCache(self._kept) if self._kept is not None and cache_files else None
         self._shelf = Shelf()
         # METADATA that was given out before a digest vouched for it: URL of the file -> SHA-256.
         self._unverified: dict[str, str] = {}
@@ -119,14 +128,26 @@ class Fetcher:
         """The declared indexes, in declaration order."""
         return tuple(self._indexes)
 
-    async def project(self, name: str, *, index: str | None = None) -> Project:
+    async def project(self, name: str, *, index: str | None = None, refresh: bool = False) -> Project:
         """Return what the first index that has the project says of it; `index` names one to ask alone.
+
+        `refresh`: the server is asked also about a kept page that is fresh.
 
         404 goes on to the next index.  Raises NotFound if none has it; Unauthorized, Forbidden, LoginPage,
         MissingCredentials from the first index that refuses: a project of the same name elsewhere may be another's.
         The same asked for again meanwhile is one request.
         """
-        return await self._hints.ask(*self._project_work(name, index))
+        return await self._hints.ask(*self._project_work(name, index, refresh))
+
+    async def projects(self, *, index: str | None = None) -> tuple[str, ...]:
+        """Return the normalized names of the projects that the indexes list, each once; `index` names one to ask alone.
+
+        Raises NotFound for an index that has no such list, and what `project` raises.
+        """
+        names: dict[str, None] = {}
+        for asked in self._search(index):
+            names |= dict.fromkeys(await read_root(self._transport, self._auth, self._pages, asked))
+        return tuple(names)
 
     def prefetch(self, names: Iterable[str], *, index: str | None = None) -> None:
         """Begin to ask for projects in the background, and return at once; `project` then has what comes of it.
@@ -147,19 +168,21 @@ class Fetcher:
         for key, work in [self._project_work(name, index) for name in names]:
             self._hints.hint(key, work)
 
-    def _project_work(self, name: str, index: str | None) -> tuple[Hashable, Callable[[], Awaitable[Project]]]:
+    def _project_work(
+        self, name: str, index: str | None, refresh: bool = False
+    ) -> tuple[Hashable, Callable[[], Awaitable[Project]]]:
         """Return what tells a question for a project from others, and the work that answers it."""
         try:
             normalized = canonicalize_name(name, validate=True)
         except InvalidName:
             raise ConfigError(f"{name!r} is not a project name") from None
-        return (normalized, index), partial(self._project, normalized, self._search(index))
+        return (normalized, index, refresh), partial(self._project, normalized, self._search(index), refresh)
 
-    async def _project(self, normalized: str, indexes: Iterable[Index]) -> Project:
+    async def _project(self, normalized: str, indexes: Iterable[Index], refresh: bool) -> Project:
         missed: list[str] = []
         for asked in indexes:
             try:
-                return await read_page(self._transport, self._auth, self._pages, asked, normalized)
+                return await read_page(self._transport, self._auth, self._pages, asked, normalized, refresh=refresh)
             except NotFound as error:
                 hint = f" with the credentials from {error.source}; a token may have expired" if error.source else ""
                 missed.append(f"{asked.label} (HTTP {error.status}{hint})")

@@ -3,9 +3,12 @@
 import hashlib
 from collections.abc import Mapping
 
-from fetcher.errors import HashMismatch
+import msgspec
 
-__all__ = ["ALGORITHMS", "Digest", "strongest"]
+from fetcher.errors import ConfigError, HashMismatch
+from fetcher.index.files import File
+
+__all__ = ["ALGORITHMS", "Digest", "demand", "strongest"]
 
 # The order of trust.  The last two are broken against an attacker, but still tell an accident; old devpi and mirrors
 # give nothing else.
@@ -21,6 +24,27 @@ def strongest(hashes: Mapping[str, str]) -> tuple[str, str] | None:
         if algorithm in hashes:
             return algorithm, hashes[algorithm].lower()
     return None
+
+
+def demand(file: File, hashes: frozenset[tuple[str, str]]) -> File:
+    """Return a file with the one of the allowed digests (algorithm, digest) that it must have; without any, as it is.
+
+    Raises HashMismatch if the index names another, ConfigError if there is no telling which of them is meant.
+    """
+    if not hashes:
+        return file
+    stated = {pair for pair in file.hashes.items() if any(pair[0] == algorithm for algorithm, _ in hashes)}
+    allowed = stated & hashes
+    if stated and not allowed:
+        algorithm, digest = min(stated)
+        expected = " or ".join(sorted(other for name, other in hashes if name == algorithm))
+        raise HashMismatch(file.filename, file.url, algorithm, expected, digest)
+    best = min(allowed or hashes, key=lambda pair: ALGORITHMS.index(pair[0]))
+    if not allowed and sum(algorithm == best[0] for algorithm, _ in hashes) > 1:
+        raise ConfigError(
+            f"{file.filename}: the index names no {best[0]} digest to choose one of the --hash options by"
+        )
+    return msgspec.structs.replace(file, hashes=dict([best]))
 
 
 class Digest:

@@ -43,15 +43,17 @@ class PageCache:
         # Whether an index is known to want credentials, by its URL.
         self._private: dict[str, bool] = {}
 
-    async def look_up(self, url: str, credentials: Credentials | None, index_url: str) -> Verdict | Private:
-        """Say what may be done for a request that these credentials would go with."""
-        return await on_disk(self._look_up, url, await self._partitions.of(credentials), index_url)
+    async def look_up(
+        self, url: str, credentials: Credentials | None, index_url: str, *, refresh: bool = False
+    ) -> Verdict | Private:
+        """Say what may be done for a request that these credentials would go with; `refresh`: for this one."""
+        return await on_disk(self._look_up, url, await self._partitions.of(credentials), index_url, refresh)
 
-    def _look_up(self, url: str, partition: str, index_url: str) -> Verdict | Private:
+    def _look_up(self, url: str, partition: str, index_url: str, refresh: bool) -> Verdict | Private:
         page = unpack_page(self._store.get("page", _key(url, partition)))
         if page is None and self._offline:  # where nobody can be asked, what everybody may see is better than nothing
             page = unpack_page(self._store.get("page", _key(url, EVERYBODY)))
-        verdict = decide_use(page, time.time(), refresh=self.refresh, offline=self._offline)
+        verdict = decide_use(page, time.time(), refresh=self.refresh or refresh, offline=self._offline)
         return Private(verdict) if partition == EVERYBODY and self._is_private(index_url) else verdict
 
     def _is_private(self, index_url: str) -> bool:

@@ -41,7 +41,8 @@ MOST_BYTES = 1 << 53
 class Locked(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a lock says of one file; or, in `missing` and `wrong`, why there is none to fetch.
 
-    `text` is what it is called in outcomes, `index` the URL of the index whose page listed it.
+    `text` is what it is called in outcomes, `index` the URL of the index whose page listed it, `target` the place of
+    the interpreter that it is for, None for all.
     """
 
     text: str
@@ -52,6 +53,7 @@ class Locked(msgspec.Struct, frozen=True, omit_defaults=True):
     index: str | None = None
     missing: str = ""
     wrong: str = ""
+    target: int | None = None
 
     def __repr__(self) -> str:
         return f"Locked({self.text!r}, {self.filename!r})"

@@ -15,6 +15,7 @@ _COMMANDS = {
     "explain": "Say which index a URL belongs to, what is sent to it, and why.",
     "get": "Download wheels and source distributions.",
     "metadata": "Print the METADATA of wheels.",
+    "prefetch": "Make or update a static mirror of what is named.",
 }
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "cache_dir_option",
     "cache_directory",
     "common_options",
+    "fetcher_arguments",
     "format_options",
     "make_fetcher",
     "parse_amount",
@@ -248,6 +249,14 @@ def make_fetcher(settings: Settings, *, index_url: str | None = None, extra: tup
 
     Raises ConfigError.
     """
+    cache = None if settings.no_cache else cache_directory(settings.cache_dir)
+    return Fetcher(**fetcher_arguments(settings, index_url=index_url, extra=extra), cache=cache)
+
+
+def fetcher_arguments(
+    settings: Settings, *, index_url: str | None = None, extra: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return what the settings say of a Fetcher, but for its cache; as for `make_fetcher`."""
     if settings.no_config and settings.config_file is not None:
         raise click.UsageError("--no-config and --config-file exclude each other")
     configured = [] if settings.config_file is None else read_config(settings.config_file)
@@ -258,16 +267,15 @@ def make_fetcher(settings: Settings, *, index_url: str | None = None, extra: tup
         authenticate=settings.authenticate,
         configured=configured,
     )
-    return Fetcher(
-        indexes,
-        concurrency=settings.concurrency,
-        retries=settings.retries,
-        timeout=settings.timeout,
-        limit_rate=settings.limit_rate,
-        cache=None if settings.no_cache else cache_directory(settings.cache_dir),
-        refresh=settings.refresh,
-        offline=settings.offline,
-    )
+    return {
+        "indexes": indexes,
+        "concurrency": settings.concurrency,
+        "retries": settings.retries,
+        "timeout": settings.timeout,
+        "limit_rate": settings.limit_rate,
+        "refresh": settings.refresh,
+        "offline": settings.offline,
+    }
 
 
 def cache_directory(chosen: Path | None) -> Path | None:

@@ -19,7 +19,7 @@ import re
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO
 
 import msgspec
+from packaging.markers import Marker
 from packaging.pylock import is_valid_pylock_path
 
 from fetcher.cli.lockfile import Locked, holds, read_lock
@@ -61,28 +62,31 @@ class Requested:
     extra_index_urls: list[str] = field(default_factory=list, repr=False)
     require_hashes: bool = False
     formats: Formats = field(default_factory=Formats)
+    has_lock: bool = False
 
 
 def read_requested(
     arguments: Iterable[str],
     files: Iterable[Path],
-    interpreter: Interpreter | None = None,
+    interpreters: Sequence[Interpreter] = (),
     *,
     all_platforms: bool = False,
     formats: Formats | None = None,
+    required: bool = True,
 ) -> Requested:
     """Read the arguments, then the files.  Raises ConfigError, naming file and line; DiskError.
 
-    `interpreter`, by default the running one, is what markers are evaluated for and files of locks chosen for;
-    `all_platforms` takes every file of a lock instead.  `formats` are those of the flags: lines of requirements files
-    come after them, as for pip, and locks are chosen from by the flags alone.
+    `interpreters`, by default the running one, are what markers are evaluated for and files of locks chosen for: a line
+    counts if its marker holds for one of them.  `all_platforms` takes every line, and every file of a lock, instead.
+    `formats` are those of the flags: lines of requirements files come after them, as for pip, and locks are chosen from
+    by the flags alone.  `required`: something must be asked for.
     """
-    reader = _Reader(interpreter or interpreter_for(None, ()), all_platforms, formats or Formats())
+    reader = _Reader(interpreters or [interpreter_for(None, ())], all_platforms, formats or Formats())
     for argument in arguments:
         reader.read_argument(argument)
     for path in files:
         reader.read_file(path)
-    return reader.requested()
+    return reader.requested(required=required)
 
 
 class _Kept:
@@ -112,16 +116,15 @@ class _Kept:
 class _Reader:
     """The first pass: checks each target, keeps what is wanted, and collects the options."""
 
-    def __init__(self, interpreter: Interpreter, all_platforms: bool, formats: Formats) -> None:
+    def __init__(self, interpreters: Sequence[Interpreter], all_platforms: bool, formats: Formats) -> None:
         self._requested = Requested(formats=formats)
         self._kept = _Kept()
         # What was named, in order: an argument as it is, a file as the number of its entries among the kept.
         self._parts: list[str | int] = []
-        self._interpreter = interpreter
+        self._interpreters = interpreters
         self._all_platforms = all_platforms
         self._flags = formats
         self._stdin_is_read = False
-        self._has_lock = False
         self._unpinned = ""
 
     def read_argument(self, argument: str) -> None:
@@ -141,14 +144,12 @@ class _Reader:
             self._read(path, opened=())
         self._parts.append(self._kept.count - before)
 
-    def requested(self) -> Requested:
+    def requested(self, *, required: bool) -> Requested:
         """Return what was asked for, once all is read.  Raises ConfigError for what can be judged only then."""
         if self._requested.require_hashes and self._unpinned:
             raise ConfigError(f"--require-hashes is demanded, and {self._unpinned} has no --hash")
-        if self._all_platforms and not self._has_lock:
-            raise ConfigError("--all-platforms takes every file of a pylock.toml: name one with -r")
         count = sum(1 if isinstance(part, str) else part for part in self._parts)
-        if not count:
+        if not count and required:
             raise ConfigError("nothing to fetch: name a package, a URL, or a file with -r")
         return replace(self._requested, targets=self._targets(), count=count)
 
@@ -173,9 +174,7 @@ class _Reader:
 
     def _read(self, path: Path, opened: tuple[str, ...]) -> None:
         if is_valid_pylock_path(path):
-            self._has_lock = True
-            for locked in read_lock(path, None if self._all_platforms else self._interpreter, self._flags):
-                self._kept.add(locked)
+            self._read_lock(path)
             return
         if "\0" in str(path):
             raise ConfigError("no file name has a NUL in it")
@@ -183,6 +182,16 @@ class _Reader:
         if resolved in opened:
             raise ConfigError(f"{path} includes itself")
         self._read_lines(_lines_of(path), str(path), path.parent, (*opened, resolved))
+
+    def _read_lock(self, path: Path) -> None:
+        self._requested.has_lock = True
+        if self._all_platforms:
+            for locked in read_lock(path, None, self._flags):
+                self._kept.add(locked)
+            return
+        for number, interpreter in enumerate(self._interpreters):
+            for locked in read_lock(path, interpreter, self._flags):
+                self._kept.add(msgspec.structs.replace(locked, target=number))
 
     def _read_lines(self, lines: Iterable[str], name: str, folder: Path, opened: tuple[str, ...]) -> None:
         for number, line in _logical_lines(lines):
@@ -197,9 +206,14 @@ class _Reader:
             self._read_option(text, folder, opened)
         elif text:
             target = _parse_line(text)
-            if target.marker is None or holds(target.marker, self._interpreter.environment, "metadata"):
+            if self._counts(target.marker):
                 self._look(target)
                 self._kept.add(line)
+
+    def _counts(self, marker: Marker | None) -> bool:
+        if marker is None or self._all_platforms:
+            return True
+        return any(holds(marker, interpreter.environment, "metadata") for interpreter in self._interpreters)
 
     def _read_option(self, text: str, folder: Path, opened: tuple[str, ...]) -> None:
         option = _OPTION.fullmatch(text)

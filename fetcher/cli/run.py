@@ -20,7 +20,7 @@ from fetcher.cli.requirements import read_requested
 from fetcher.cli.targets import Target, find_file, interpreter_for
 from fetcher.cli.watch import Watch
 from fetcher.client import Fetcher
-from fetcher.errors import FetcherError
+from fetcher.errors import ConfigError, FetcherError
 from fetcher.index.files import File
 from fetcher.index.formats import Formats
 from fetcher.index.urls import redact
@@ -84,10 +84,12 @@ def run_targets(
         requested = read_requested(
             selection.targets,
             selection.requirements,
-            interpreter,
+            [interpreter],
             all_platforms=selection.all_platforms,
             formats=formats,
         )
+        if selection.all_platforms and not requested.has_lock:
+            raise ConfigError("--all-platforms takes every file of a pylock.toml: name one with -r")
         fetcher = make_fetcher(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
     except FetcherError as error:
         finish(error, settings)

@@ -51,16 +51,27 @@ class Tally(Watch):
 
     def _count(self, done: Download, *, moved: bool) -> None:
         """Count a file; what did not move was there already, or was brought for another target."""
-        self.arrived += 1
         if moved:
-            self.brought += 1
-            self.bytes += done.bytes
-            self.sizes += done.size
+            self.count_brought(done.size, done.bytes)
             self.cached += done.from_cache
+        else:
+            self.arrived += 1
         if done.resumed_from is not None and (moved or not done.bytes):
             self.resumed += 1
         elif not moved:
             self.present += 1
+
+    def count_brought(self, size: int, transferred: int) -> None:
+        """Count a file that was brought: its size, and the bytes that crossed the wire for it."""
+        self.arrived += 1
+        self.brought += 1
+        self.bytes += transferred
+        self.sizes += size
+
+    def count_present(self) -> None:
+        """Count a file that was there already."""
+        self.arrived += 1
+        self.present += 1
 
     def finished(self, error: FetcherError | None) -> None:
         """Note why a target is not done; the others have been counted."""

@@ -4,21 +4,21 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from msgspec import structs
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 
 from fetcher.cli.lockfile import Locked
 from fetcher.client import Fetcher
-from fetcher.digest import ALGORITHMS
-from fetcher.errors import ConfigError, HashMismatch
+from fetcher.digest import demand
+from fetcher.errors import ConfigError
 from fetcher.index.candidates import choose_file
 from fetcher.index.files import File, file_from_url, fragment_digests
 from fetcher.index.formats import Formats
+from fetcher.index.scope import Index
 from fetcher.index.target import RUNNING, Target as Interpreter, describe_python, this_interpreter
 from fetcher.index.urls import redact
 
-__all__ = ["Target", "find_file", "interpreter_for", "parse_target"]
+__all__ = ["Target", "find_file", "interpreter_for", "named_file", "parse_target"]
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
@@ -80,13 +80,22 @@ async def find_file(fetcher: Fetcher, target: Target, interpreter: Interpreter, 
     Raises NotFound, ConfigError, HashMismatch for a digest that the requirements file does not allow, and what
     `project` raises.
     """
-    if target.locked is not None:
-        return target.locked.file(fetcher.indexes)
-    if target.requirement is None or target.url is not None:
-        return _demand(_file_of(target.url or ""), target.hashes)
+    named = named_file(target, fetcher.indexes)
+    if named is not None:
+        return named
+    assert target.requirement is not None  # noqa: S101 - for the type checker: a target is one of the three
     project = await fetcher.project(target.requirement.name)
-    chosen = choose_file(project, target.requirement, interpreter, formats, target.hashes)
-    return _demand(chosen, target.hashes)
+    return demand(choose_file(project, target.requirement, interpreter, formats, target.hashes), target.hashes)
+
+
+def named_file(target: Target, indexes: Iterable[Index]) -> File | None:
+    """Return the file that a target names itself, by a URL or a lock; None if its project has to be asked.
+
+    Raises NotFound, ConfigError, HashMismatch.
+    """
+    if target.locked is not None:
+        return target.locked.file(indexes)
+    return None if target.url is None else demand(_file_of(target.url), target.hashes)
 
 
 def _file_of(url: str) -> File:
@@ -94,21 +103,3 @@ def _file_of(url: str) -> File:
         return file_from_url(url)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-
-
-def _demand(file: File, hashes: frozenset[tuple[str, str]]) -> File:
-    """Return the file with a digest that the requirements file demands."""
-    if not hashes:
-        return file
-    stated = {pair for pair in file.hashes.items() if any(pair[0] == algorithm for algorithm, _ in hashes)}
-    allowed = stated & hashes
-    if stated and not allowed:
-        algorithm, digest = min(stated)
-        expected = " or ".join(sorted(other for name, other in hashes if name == algorithm))
-        raise HashMismatch(file.filename, file.url, algorithm, expected, digest)
-    best = min(allowed or hashes, key=lambda pair: ALGORITHMS.index(pair[0]))
-    if not allowed and sum(algorithm == best[0] for algorithm, _ in hashes) > 1:
-        raise ConfigError(
-            f"{file.filename}: the index names no {best[0]} digest to choose one of the --hash options by"
-        )
-    return structs.replace(file, hashes=dict([best]))

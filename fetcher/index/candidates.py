@@ -14,6 +14,7 @@ Rules, as pip and uv have them:
 * Of a version's files first a wheel, unless source distributions are preferred; of the wheels the one with the best tag
   (PEP 425), then the highest build number (PEP 427); of the source distributions a `.tar.gz` (PEP 625).
 * Of the versions the highest first; if the formats say so, those that have a wheel before those that have none.
+* Who wants every version wants pre-releases and yanked files, too: a lock may name them.
 
 This file is pure.
 """
@@ -32,7 +33,7 @@ from fetcher.index.files import SUFFIXES, File, Project
 from fetcher.index.formats import Formats, Kind
 from fetcher.index.target import Target
 
-__all__ = ["best_file", "candidates", "choose_file"]
+__all__ = ["best_file", "candidates", "choose_file", "explain_none", "versions"]
 
 _CALLED: dict[Kind, str] = {"wheel": "wheel", "sdist": "source distribution"}
 _EITHER = Formats()
@@ -79,6 +80,42 @@ def choose_file(
     if not best:
         raise NotFound("", asked=_explain_none(project, own, requirement, target, formats.only(project.name)))
     return best[0]
+
+
+def versions(
+    project: Project,
+    target: Target | None,
+    specifier: SpecifierSet,
+    formats: Formats,
+    *,
+    since: datetime | None = None,
+    hashes: frozenset[tuple[str, str]] = frozenset(),
+    every: bool = False,
+) -> list[list[File]]:
+    """Return the files that may be taken, by version, the best version first.
+
+    `target` None is every platform.  `since`: only what was uploaded then or later.  `every` as the rules have it.
+
+    Raises ConfigError for a date that is asked of an index that tells no upload times.
+    """
+    files = [file for file in _own_files(project) if not hashes or _is_named(file, hashes)]
+    if since is not None:
+        before = {file.filename for file in _uploaded_before(project, files, since)}
+        files = [file for file in files if file.upload_time is not None and file.filename not in before]
+    admitted = formats.admit(files, project.name)
+    if every:
+        fitting = [
+            file for file in specifier.filter(admitted, prereleases=True, key=_version_of) if _fits(file, target)
+        ]
+    else:
+        fitting = _fitting(admitted, target, specifier)
+    return _by_version(fitting, formats)
+
+
+def explain_none(project: Project, requirement: Requirement, target: Target | None, formats: Formats) -> NotFound:
+    """Return the error for a requirement that no file of the project fits."""
+    only = formats.only(project.name)
+    return NotFound("", asked=_explain_none(project, _own_files(project), requirement, target, only))
 
 
 def best_file(files: Iterable[File], target: Target, prefer: Kind) -> File | None:
@@ -135,7 +172,7 @@ def _is_named(file: File, hashes: frozenset[tuple[str, str]]) -> bool:
 
 
 def _fitting(
-    files: Iterable[File], target: Target, specifier: SpecifierSet, prereleases: bool | None = None
+    files: Iterable[File], target: Target | None, specifier: SpecifierSet, prereleases: bool | None = None
 ) -> list[File]:
     """Return the files that may be taken.
 
@@ -150,21 +187,26 @@ def _fitting(
 
 def _in_order(fitting: Iterable[File], target: Target, formats: Formats) -> list[File]:
     """Return the best file of each version, the best version first."""
+    return [_best(files, target, formats.prefer) for files in _by_version(fitting, formats)]
+
+
+def _by_version(fitting: Iterable[File], formats: Formats) -> list[list[File]]:
+    """Return the files of each version, the best version first."""
     by_version: dict[Version, list[File]] = {}
     for file in fitting:
         by_version.setdefault(_version_of(file), []).append(file)
-    versions = sorted(by_version, reverse=True)
+    order = sorted(by_version, reverse=True)
     if formats.prefer_binary:
-        versions.sort(key=lambda version: not any(file.is_wheel for file in by_version[version]))
-    return [_best(by_version[version], target, formats.prefer) for version in versions]
+        order.sort(key=lambda version: not any(file.is_wheel for file in by_version[version]))
+    return [by_version[version] for version in order]
 
 
 def _runs(file: File, target: Target) -> bool:
     return not file.is_wheel or target.place(file.tags) is not None
 
 
-def _fits(file: File, target: Target) -> bool:
-    return _admits(file.requires_python, target.python) and _runs(file, target)
+def _fits(file: File, target: Target | None) -> bool:
+    return target is None or (_admits(file.requires_python, target.python) and _runs(file, target))
 
 
 def _pins(specifiers: SpecifierSet) -> bool:
@@ -197,21 +239,22 @@ def _where(project: Project) -> str:
 
 
 def _explain_none(
-    project: Project, own: Sequence[File], requirement: Requirement, target: Target, only: Kind | None
+    project: Project, own: Sequence[File], requirement: Requirement, target: Target | None, only: Kind | None
 ) -> str:
     where = _where(project)
-    versions = {file.version for file in own if file.version is not None}
+    known = {file.version for file in own if file.version is not None}
     if not own:
         return f"{project.name} has no files {where}"
-    admitted = list(requirement.specifier.filter(versions))
+    admitted = list(requirement.specifier.filter(known))
     if not admitted:
-        newest = f"; the newest is {max(versions)}" if versions else ""
+        newest = f"; the newest is {max(known)}" if known else ""
         return f"no version of {project.name} {where} satisfies {requirement}{newest}"
     of_version = [file for file in own if file.version in admitted]
     if only is not None and not any(file.is_wheel == (only == "wheel") for file in of_version):
         others: Kind = "sdist" if only == "wheel" else "wheel"
         return f"{requirement} has only {_CALLED[others]}s {where}, no {_CALLED[only]}"
+    fits = "may be taken" if target is None else f"fits Python {target.python} and this platform"
     return (
-        f"{requirement} has no {_CALLED[only] if only else 'file'} {where} that fits Python {target.python} and this "
-        f"platform ({len(of_version)} files looked at)"
+        f"{requirement} has no {_CALLED[only] if only else 'file'} {where} that {fits} "
+        f"({len(of_version)} files looked at)"
     )

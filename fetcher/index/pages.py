@@ -15,8 +15,6 @@ Rules (PEP 503, 592, 629, 658, 691, 700, 708, 714, 740, 792; today's text is the
 """
 
 import codecs
-import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +24,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from fetcher.errors import BadPage
 from fetcher.index.files import SUFFIXES, File, Project, digests, fragment_digests, is_safe_name
+from fetcher.index.html_page import check_version, parse_html
 from fetcher.index.json_page import JsonFile, Stated, decode_json
 from fetcher.index.links import Links, base_url
 from fetcher.index.scope import Index
@@ -35,30 +34,6 @@ __all__ = ["parse_page"]
 
 # A file offset is a signed 64-bit number everywhere.
 _SIZE_LIMIT = 2**63
-
-# The charsets that pages have, by the names of the Encoding Standard.  For any other UTF-8 does: links are ASCII there.
-# Python's own list has codecs that do more than decode ("unicode_escape", "idna"); a server must not choose those.
-_CODECS = {
-    "iso-8859-1": "cp1252",
-    "latin1": "cp1252",
-    "windows-1252": "cp1252",
-    "utf-16": "utf-16-le",
-    "utf-16le": "utf-16-le",
-    "utf-16be": "utf-16-be",
-}
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-
-# Elements that an HTML parser nests.  Left out: void ones, those that the next of their kind closes, and `a` itself.
-_NESTING_TAG = re.compile(
-    r"<(/?)(?!(?i:a|area|base|br|col|dd|dt|embed|hr|img|input|li|link|meta|option|p|source|td|th|tr|wbr)[\s/>])"
-    r"([a-zA-Z][^\s/>]*)"
-)
-# Browsers stop at 512.  Parsing takes time in the square of the depth: 100,000 open `div` (500 kB) take 15 s.
-_MAX_DEPTH = 512
-# The largest real pages have some 100,000; parsing takes a second and 300 MB a million.
-_MAX_TAGS = 1_000_000
-# A tag's attributes take time in the square of their number: 1 MB of them take 17 s.
-_LONG_TAG = re.compile(r"<[A-Za-z][^<>]{65536}")
 
 
 def parse_page(
@@ -75,7 +50,7 @@ def parse_page(
     content = body.removeprefix(codecs.BOM_UTF8).lstrip()
     if content.startswith(b"{"):
         return page.read_json(content)
-    return page.read_html(_decode_text(body, charset))
+    return page.read_html(parse_html(body, charset, page.url))
 
 
 def _sidecar(stated: Stated) -> Mapping[str, str] | None:
@@ -97,33 +72,6 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _decode_text(body: bytes, charset: str | None) -> str:
-    for mark, codec in _BOMS:
-        if body.startswith(mark):
-            return body[len(mark) :].decode(codec, "replace")
-    return body.decode(_CODECS.get((charset or "").strip().lower(), "utf-8"), "replace")
-
-
-def _nests_too_deep(text: str) -> bool:
-    """Follow the tags as a parser's stack would, in linear time."""
-    stack: list[str] = []
-    opened: Counter[str] = Counter()
-    for slash, name in _NESTING_TAG.findall(text):
-        tag = name.lower()
-        if not slash:
-            stack.append(tag)
-            opened[tag] += 1
-            if len(stack) > _MAX_DEPTH:
-                return True
-        elif opened[tag]:
-            while True:
-                top = stack.pop()
-                opened[top] -= 1
-                if top == tag:
-                    break
-    return False
 
 
 def _meta_tags(tree: LexborHTMLParser) -> dict[str, list[str]]:
@@ -153,7 +101,7 @@ class _Page:
     """One page being read."""
 
     def __init__(self, url: str, name: str, listed_by: Index | None) -> None:
-        self._url = url
+        self.url = url
         self._name = name
         self._listed_by = listed_by
         self._links = Links(url)
@@ -164,9 +112,9 @@ class _Page:
         try:
             page, files, malformed = decode_json(content)
         except (ValueError, RecursionError) as error:
-            raise BadPage(self._url, f"it is no project page in JSON ({error})") from None
+            raise BadPage(self.url, f"it is no project page in JSON ({error})") from None
         meta, status = _table(page.meta), _table(page.project_status)
-        api_version = self._check_version(meta.get("api-version"))
+        api_version = check_version(meta.get("api-version"), self.url)
         self._skipped += map(_printable, malformed)
         for file in files:
             if file.filename.endswith(SUFFIXES):
@@ -205,17 +153,12 @@ class _Page:
             )
         )
 
-    def read_html(self, text: str) -> Project:
-        if text.count("<") > _MAX_TAGS or _LONG_TAG.search(text):
-            raise BadPage(self._url, f"it has more than {_MAX_TAGS} tags, or one of more than 64 KiB")
-        if _nests_too_deep(text):
-            raise BadPage(self._url, f"its elements are nested more than {_MAX_DEPTH} deep")
-        tree = LexborHTMLParser(text)
+    def read_html(self, tree: LexborHTMLParser) -> Project:
         meta = _meta_tags(tree)
-        api_version = self._check_version(meta.get("pypi:repository-version", [None])[0])
+        api_version = check_version(meta.get("pypi:repository-version", [None])[0], self.url)
         base = tree.css_first("base[href]")
         if base is not None:
-            self._links = Links(base_url(self._url, base.attributes["href"] or ""))
+            self._links = Links(base_url(self.url, base.attributes["href"] or ""))
         for anchor in tree.css("a"):
             self._add_anchor(anchor.attributes)
         return self._project(
@@ -260,15 +203,6 @@ class _Page:
         self._skipped.append(_printable(filename))
         return None
 
-    def _check_version(self, stated: object) -> str:
-        """Return the API version, 1.0 if none is stated (rule 2)."""
-        if stated is None:
-            return "1.0"
-        version = str(stated) if isinstance(stated, (str, int, float)) else "?"
-        if version.partition(".")[0].strip() != "1":
-            raise BadPage(self._url, f"it has version {version[:20]!r} of the Simple API, and only 1.x is known")
-        return version
-
     def _project(
         self,
         *,
@@ -282,7 +216,7 @@ class _Page:
         return Project(
             self._name,
             tuple(self._files),
-            self._url,
+            self.url,
             self._listed_by,
             versions,
             status or "active",

@@ -180,6 +180,7 @@ class Transport:
         auth: Authenticator,
         *,
         concurrency: int = 100,
+        per_host: int | None = None,
         retry: RetryPolicy | None = None,
         offline: bool = False,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
@@ -187,10 +188,12 @@ class Transport:
     ) -> None:
         if concurrency < 1:
             raise ConfigError("concurrency must be at least 1")
+        if per_host is not None and per_host < 1:
+            raise ConfigError("per_host must be at least 1")
         self._session = session
         self._auth = auth
         self._all = CapacityLimiter(concurrency)
-        self._hosts = Hosts(concurrency)
+        self._hosts = Hosts(concurrency if per_host is None else min(concurrency, per_host))
         self._retry = retry or RetryPolicy()
         self._offline = offline
         self._sleep = sleep

@@ -1,0 +1,1 @@
+"""Many files: a static mirror of what is wanted of an index."""

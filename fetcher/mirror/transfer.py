@@ -1,0 +1,163 @@
+"""One file from the index into the store.
+
+1. What is there under the digest that the index names is not fetched: a run that was killed put it there.
+2. It comes to a local directory, with all that a download looks at: first bytes, length, digest.
+3. Its METADATA is read from the file itself, and put beside it first; the file comes last.  So a file that is in its
+   place has all that belongs to it, at whatever moment a run is killed.
+4. A file whose METADATA cannot be read is mirrored without: the index vouches for it, and who installs it will hear.
+5. Attestations are the index's word on a file, not part of it: without them it is mirrored all the same.
+"""
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from fetcher.client import Fetcher
+from fetcher.content import read_raw_metadata
+from fetcher.disk import on_disk
+from fetcher.download.events import OnEvent
+from fetcher.errors import ContentError, DiskError, FetcherError
+from fetcher.index.files import File
+from fetcher.mirror.layout import file_key, provenance_key, sidecar_key
+from fetcher.mirror.records import Content
+from fetcher.mirror.store import Store
+from fetcher.sdist.static import refuse_dynamic
+
+__all__ = ["Carried", "LocalCarrier", "carry"]
+
+logger = logging.getLogger(__name__)
+
+# A header field and its folded lines (RFC 5322 §2.2.3); the body begins after an empty line.
+_FIELD = re.compile(rb"(?im)^(requires-dist|requires-python)[ \t]*:[ \t]*(.*(?:\r?\n[ \t]+.*)*)")
+_BODY = re.compile(rb"\r?\n\r?\n")
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """What became of a file: what is in the store now, and what it cost.
+
+    `bytes` crossed the wire, in `seconds`; 0 for a file that was there.
+    """
+
+    content: Content
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class LocalCarrier:
+    """Brings files in this process, `room` at once, by way of the directory `incoming`."""
+
+    fetcher: Fetcher
+    store: Store
+    incoming: Path
+    room: int
+    on_event: OnEvent | None = None
+
+    async def carry(self, file: File) -> Carried:
+        """Bring a file into the store."""
+        return await carry(self.fetcher, self.store, file, self.incoming, self.on_event)
+
+
+async def carry(fetcher: Fetcher, store: Store, file: File, incoming: Path, on_event: OnEvent | None = None) -> Carried:
+    """Bring a file into the store, by way of a local directory.
+
+    Raises FetcherError: what `Fetcher.download` raises, and what the store does.
+    """
+    if (found := await _find(store, file)) is not None:
+        return Carried(found)
+    done = await fetcher.download(file, incoming, on_event=on_event)
+    raw = await _metadata(file, done.path, done.size)
+    if raw is not None:
+        await store.put(sidecar_key(done.sha256, file.filename), raw)
+    provenance = await _bring_provenance(fetcher, store, file, done.sha256, incoming)
+    content = _content(file, done.sha256, done.size, raw, provenance)
+    await store.place(file_key(done.sha256, file.filename), done.path, done.sha256)
+    return Carried(content, done.bytes, done.seconds)
+
+
+async def _find(store: Store, file: File) -> Content | None:
+    """Return what is in the store under the digest that the index names (rule 1)."""
+    sha256 = file.hashes.get("sha256")
+    stored = None if sha256 is None else await store.stat(file_key(sha256, file.filename))
+    if sha256 is None or stored is None or file.size not in (None, stored.size):
+        return None
+    if await store.digest(stored.key) != sha256:
+        return None
+    raw = await store.get(sidecar_key(sha256, file.filename))
+    provenance = await store.get(provenance_key(sha256, file.filename))
+    return _content(file, sha256, stored.size, raw, provenance)
+
+
+def _content(file: File, sha256: str, size: int, raw: bytes | None, provenance: bytes | None) -> Content:
+    requires, requires_python = _requirements(raw or b"")
+    return Content(
+        sha256,
+        size,
+        metadata="" if raw is None else hashlib.sha256(raw).hexdigest(),
+        provenance="" if provenance is None else hashlib.sha256(provenance).hexdigest(),
+        requires=requires,
+        requires_python=requires_python,
+    )
+
+
+def _requirements(raw: bytes) -> tuple[tuple[str, ...], str]:
+    """Return what METADATA requires: distributions, and the Python."""
+    head = _BODY.split(raw, maxsplit=1)[0]
+    found = ((name.lower(), b" ".join(value.split())) for name, value in _FIELD.findall(head))
+    fields = [(name, value.decode("utf-8", "replace")) for name, value in found]
+    requires = tuple(value for name, value in fields if name == b"requires-dist")
+    return requires, next((value for name, value in fields if name == b"requires-python"), "")
+
+
+async def _metadata(file: File, path: Path, size: int) -> bytes | None:
+    """Read the METADATA of a file that is here; None if it cannot be read, or is not static (rule 4)."""
+
+    async def read(start: int, stop: int) -> bytes:
+        return await on_disk(_read_piece, path, start, stop)
+
+    try:
+        raw = await read_raw_metadata(file, read, size)
+        if not file.is_wheel:
+            refuse_dynamic(file.filename, raw)
+    except ContentError as error:
+        if file.is_wheel:
+            logger.warning("%s is mirrored without its METADATA: %s", file.filename, error)
+        return None
+    except OSError as error:
+        raise DiskError.of(str(path), error) from error
+    return raw
+
+
+def _read_piece(path: Path, start: int, stop: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(stop - start)
+
+
+async def _bring_provenance(fetcher: Fetcher, store: Store, file: File, sha256: str, incoming: Path) -> bytes | None:
+    """Bring a file's attestations (PEP 740), if the index has any."""
+    if file.provenance is None:
+        return None
+    attestations = File(f"{file.filename}.provenance", file.provenance, listed_by=file.listed_by, project=file.project)
+    try:
+        path = (await fetcher.download(attestations, incoming)).path
+    except FetcherError as error:
+        logger.warning("%s is mirrored without its attestations: %s", file.filename, error)
+        return None
+    try:
+        body = await on_disk(_take, path)
+    except OSError as error:
+        raise DiskError.of(str(path), error) from error
+    await store.put(provenance_key(sha256, file.filename), body)
+    return body
+
+
+def _take(path: Path) -> bytes:
+    """Read a file and remove it."""
+    body = path.read_bytes()
+    path.unlink()
+    return body

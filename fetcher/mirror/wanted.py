@@ -1,0 +1,156 @@
+"""What is wanted of a project, and which of its files that comes to.
+
+Rules:
+
+1. A requirement takes the newest version that fits, as an installer would choose it; or so many of the newest; or every
+   one.  For each target the best file of a version; for every platform all of its files.
+2. With a date only what was uploaded then or later; nothing since then is no failure.
+3. Where several requirements for the same target name a project, the version that all of them admit is wanted as well:
+   what an installer ends at is there, also where none of them alone would take it.
+4. A file that was named by its URL or by a lock is taken as it is.
+5. What one requirement has no file for is an error of its own.
+
+This file is pure.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from fetcher.digest import demand
+from fetcher.errors import FetcherError
+from fetcher.index.candidates import best_file, explain_none, versions
+from fetcher.index.files import File, Project
+from fetcher.index.formats import Formats
+from fetcher.index.scope import Index
+from fetcher.index.target import Target
+from fetcher.mirror.records import Listing
+
+__all__ = ["Ask", "Choice", "Chosen", "Pick", "choose", "named_files"]
+
+
+class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why files of a project are wanted: a requirement, or a file itself (`filename` and `listing`).
+
+    `target` is the place of one among those of the choice, None for each.  `hashes` are (algorithm, digest).
+    """
+
+    specifier: str = ""
+    extras: tuple[str, ...] = ()
+    hashes: tuple[tuple[str, str], ...] = ()
+    target: int | None = None
+    filename: str = ""
+    listing: Listing | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How much of what is asked for is taken.
+
+    `targets` None: the files for every platform.  `newest` versions of each requirement, None: every one.  `sdists`:
+    the source distributions of each version, too.
+    """
+
+    targets: tuple[Target, ...] | None
+    newest: int | None = 1
+    since: datetime | None = None
+    formats: Formats = field(default_factory=Formats)
+    sdists: bool = False
+
+    def numbers(self, ask: Ask) -> Sequence[int | None]:
+        """Return the places of the targets that are asked for; one None for every platform."""
+        if self.targets is None:
+            return (None,)
+        return range(len(self.targets)) if ask.target is None else (ask.target,)
+
+    def target(self, number: int | None) -> Target | None:
+        """Return the target at a place; None for every platform."""
+        return None if number is None or self.targets is None else self.targets[number]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A file that is wanted, and for whom: the places of targets, with the extras that are wanted there."""
+
+    file: File
+    wanted_by: set[tuple[int | None, tuple[str, ...]]] = field(default_factory=set)
+
+
+@dataclass
+class Chosen:
+    """The files that are wanted of a project, by name; and why what else was asked for cannot be had."""
+
+    picks: dict[str, Pick] = field(default_factory=dict)
+    errors: list[FetcherError] = field(default_factory=list)
+
+    def add(self, files: Iterable[File], number: int | None, extras: tuple[str, ...]) -> None:
+        """Take files for a target."""
+        for file in files:
+            self.picks.setdefault(file.filename, Pick(file)).wanted_by.add((number, extras))
+
+    def join(self, other: "Chosen") -> None:
+        """Take what others want besides."""
+        for pick in other.picks.values():
+            for number, extras in pick.wanted_by:
+                self.add([pick.file], number, extras)
+        self.errors += other.errors
+
+
+def choose(project: Project, asks: Iterable[Ask], choice: Choice) -> Chosen:
+    """Return which files of a project are wanted (rules 1 to 3, and 5)."""
+    chosen = Chosen()
+    by_target: dict[int | None, list[Ask]] = {}
+    for ask in asks:
+        for number in choice.numbers(ask):
+            by_target.setdefault(number, []).append(ask)
+    for number, wanted in by_target.items():
+        for ask in wanted:
+            _take(chosen, project, ask, number, choice)
+        together = SpecifierSet(",".join(sorted({ask.specifier for ask in wanted} - {""})))
+        if len({ask.specifier for ask in wanted}) > 1:
+            extras = tuple(sorted({extra for ask in wanted for extra in ask.extras}))
+            chosen.add(_files(project, together, frozenset(), number, choice), number, extras)
+    return chosen
+
+
+def _take(chosen: Chosen, project: Project, ask: Ask, number: int | None, choice: Choice) -> None:
+    """Take what one requirement wants for one target."""
+    specifier = SpecifierSet(ask.specifier)
+    try:
+        files = list(_files(project, specifier, frozenset(ask.hashes), number, choice))
+        if not files and choice.since is None:
+            requirement = Requirement(f"{project.name}{specifier}")
+            raise explain_none(project, requirement, choice.target(number), choice.formats)
+    except FetcherError as error:
+        chosen.errors.append(error)
+    else:
+        chosen.add(files, number, ask.extras)
+
+
+def _files(
+    project: Project, specifier: SpecifierSet, hashes: frozenset[tuple[str, str]], number: int | None, choice: Choice
+) -> Iterator[File]:
+    target = choice.target(number)
+    found = versions(
+        project, target, specifier, choice.formats, since=choice.since, hashes=hashes, every=choice.newest is None
+    )
+    for files in found[: choice.newest]:
+        best = None if target is None else best_file(files, target, choice.formats.prefer)
+        sdists = [file for file in files if not file.is_wheel and file is not best] if choice.sdists else []
+        for file in files if best is None else [best, *sdists]:
+            yield demand(file, hashes)
+
+
+def named_files(project: str, asks: Iterable[Ask], indexes: Iterable[Index]) -> Chosen:
+    """Return the files of a project that were named themselves (rule 4)."""
+    by_url = {index.url: index for index in indexes}
+    chosen = Chosen()
+    for ask in asks:
+        if ask.listing is not None:
+            file = ask.listing.file(project, ask.filename, by_url.get(ask.listing.index))
+            chosen.add([file], ask.target, ask.extras)
+    return chosen
