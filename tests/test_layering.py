@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "fetcher"
 # From the ground up. A room imports from itself and the layers below; rooms side by side know nothing of each other.
 # A module is in the room with the longest name that begins its own: `index.urls` lies below the rest of `index`.
 LAYERS = (
-    ("version", "segments", "disk", "index.urls"),
+    ("version", "segments", "disk", "words", "index.urls"),
     ("errors",),
     ("index",),
     ("digest", "flights"),
@@ -23,7 +23,7 @@ LAYERS = (
     ("content",),
     ("metadata", "download", "explain", "page"),
     ("client",),
-    ("blocking",),
+    ("blocking", "mirror", "report"),
     ("cli",),
     ("__main__",),
 )
@@ -46,6 +46,13 @@ PURE = (
     "download.lanes",
     "download.resume",
     "download.events",
+    "words",
+    "mirror.closure",
+    "mirror.layout",
+    "mirror.plan",
+    "mirror.records",
+    "mirror.wanted",
+    "report",
 )
 NOT_PURE = ("index.config",)
 IMPURE = {"aiohttp", "anyio", "asyncio", "os", "pathlib", "socket", "time", "random", "logging"}

@@ -10,8 +10,8 @@ import click
 
 from fetcher.cache.store import MOST_BYTES, Count, Info, Store
 from fetcher.cli.options import cache_dir_option, cache_directory, parse_amount
-from fetcher.cli.words import size
 from fetcher.errors import ConfigError, FetcherError
+from fetcher.words import size
 
 __all__ = ["command"]
 

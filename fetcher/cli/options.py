@@ -155,11 +155,11 @@ _TARGET_OPTIONS = [
         multiple=True,
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="A requirements file or pylock.toml, - for stdin; repeatable.",
+        help="A requirements file, pylock.toml or uv.lock, - for stdin; repeatable.",
     ),
     click.option("--python-version", metavar="X.Y", help="Choose for this Python instead of the running one."),
     click.option("--platform", "platforms", multiple=True, metavar="TAG", help="Choose for this platform; repeatable."),
-    click.option("--all-platforms", is_flag=True, help="Take what a pylock.toml has for all platforms."),
+    click.option("--all-platforms", is_flag=True, help="Take what a lock has for all platforms."),
 ]
 _FORMAT_OPTIONS = [
     click.option(

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from fetcher.cli.tally import Tally, kind_of
-from fetcher.cli.words import size
 from fetcher.download.events import Event, Progress, Retry
+from fetcher.words import size
 
 __all__ = ["Active", "Pace", "View"]
 

@@ -103,4 +103,4 @@ def _targets(pythons: tuple[str, ...], platforms: tuple[str, ...], abis: tuple[s
     if not (pythons or platforms or abis):
         return (this_interpreter(),)
     each = product(pythons or (RUNNING,), platforms or (None,))
-    return tuple(describe_python(python, [platform] if platform else []) for python, platform in each)
+    return tuple(describe_python(python, [platform] if platform else [], abis) for python, platform in each)

@@ -7,8 +7,8 @@ Rules:
    command's own flags say.
 2. Nothing parsed is kept.  What is wanted goes to a temporary file, and is parsed again when its turn comes; so each
    file is read once (it may be a pipe), and a hundred thousand lines need no more memory than ten.
-3. A file is a lock if its name is a lock's: `pylock.toml`, `pylock.NAME.toml`.  `-` is standard input, which may be
-   named once; files that it names are relative to the current directory.
+3. A file is a lock if its name is a lock's: `pylock.toml`, `pylock.NAME.toml`, `uv.lock`.  `-` is standard input, which
+   may be named once; files that it names are relative to the current directory.
 4. Variables are replaced on the way out, so that no secret of theirs is in the temporary file.
 """
 
@@ -19,7 +19,7 @@ import re
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -30,8 +30,10 @@ import msgspec
 from packaging.markers import Marker
 from packaging.pylock import is_valid_pylock_path
 
-from fetcher.cli.lockfile import Locked, holds, read_lock
+from fetcher.cli.locked import Locked, holds
+from fetcher.cli.lockfile import read_lock
 from fetcher.cli.targets import Target, interpreter_for, parse_target
+from fetcher.cli.uvlock import read_uv_lock
 from fetcher.errors import ConfigError, DiskError
 from fetcher.index.files import is_digest
 from fetcher.index.formats import Formats
@@ -43,6 +45,8 @@ __all__ = ["Requested", "read_requested"]
 logger = logging.getLogger(__name__)
 
 STDIN = "-"
+ReadLock = Callable[[Path, Interpreter | None, Formats], Iterator[Locked]]
+UV_LOCK = "uv.lock"
 # Ten thousand lines without digests, or a thousand with two each, never touch the disk.
 MEMORY = 256 * 1024
 
@@ -173,8 +177,9 @@ class _Reader:
         self._read_lines(_lines_of(None), "<stdin>", Path(), opened=())
 
     def _read(self, path: Path, opened: tuple[str, ...]) -> None:
-        if is_valid_pylock_path(path):
-            self._read_lock(path)
+        read = read_uv_lock if path.name == UV_LOCK else read_lock if is_valid_pylock_path(path) else None
+        if read is not None:
+            self._read_lock(path, read)
             return
         if "\0" in str(path):
             raise ConfigError("no file name has a NUL in it")
@@ -183,14 +188,14 @@ class _Reader:
             raise ConfigError(f"{path} includes itself")
         self._read_lines(_lines_of(path), str(path), path.parent, (*opened, resolved))
 
-    def _read_lock(self, path: Path) -> None:
+    def _read_lock(self, path: Path, read: ReadLock) -> None:
         self._requested.has_lock = True
         if self._all_platforms:
-            for locked in read_lock(path, None, self._flags):
+            for locked in read(path, None, self._flags):
                 self._kept.add(locked)
             return
         for number, interpreter in enumerate(self._interpreters):
-            for locked in read_lock(path, interpreter, self._flags):
+            for locked in read(path, interpreter, self._flags):
                 self._kept.add(msgspec.structs.replace(locked, target=number))
 
     def _read_lines(self, lines: Iterable[str], name: str, folder: Path, opened: tuple[str, ...]) -> None:

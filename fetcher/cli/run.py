@@ -89,7 +89,7 @@ def run_targets(
             formats=formats,
         )
         if selection.all_platforms and not requested.has_lock:
-            raise ConfigError("--all-platforms takes every file of a pylock.toml: name one with -r")
+            raise ConfigError("--all-platforms takes every file of a pylock.toml or uv.lock: name one with -r")
         fetcher = make_fetcher(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
     except FetcherError as error:
         finish(error, settings)

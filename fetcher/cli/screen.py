@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from fetcher.cli.pace import Active, Pace, View
 from fetcher.cli.painter import Painter
-from fetcher.cli.words import size
+from fetcher.words import size
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import structs
 from packaging.markers import Marker
 
-from fetcher.cli.lockfile import holds
+from fetcher.cli.locked import holds
 from fetcher.cli.requirements import Requested, read_requested
 from fetcher.cli.targets import Target, named_file
 from fetcher.errors import ConfigError, FetcherError

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from fetcher.cli.watch import Watch
-from fetcher.cli.words import duration, size
 from fetcher.download.download import Download
 from fetcher.download.events import Event, Retry
 from fetcher.errors import FetcherError, StatusError
+from fetcher.words import duration, size
 
 __all__ = ["Tally", "kind_of"]
 

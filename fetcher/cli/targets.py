@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from packaging.markers import InvalidMarker, Marker
 from packaging.requirements import InvalidRequirement, Requirement
 
-from fetcher.cli.lockfile import Locked
+from fetcher.cli.locked import Locked
 from fetcher.client import Fetcher
 from fetcher.digest import demand
 from fetcher.errors import ConfigError

@@ -75,8 +75,12 @@ def this_interpreter(python: str = RUNNING) -> Target:
     return Target(Version(version.base_version), _ranked(sys_tags()))
 
 
-def describe_python(python: str, platforms: Iterable[str]) -> Target:
+def describe_python(python: str, platforms: Iterable[str], abis: Iterable[str] = ()) -> Target:
     """Return the CPython target of a version `X.Y` or `X.Y.Z`; no platforms: those of this machine.
+
+    `abis` are those of extension modules that it accepts, the best first, such as `cp312` or `cp312d`; none: that of
+    the version.  The stable ABI and `none` are accepted besides, as by pip's `--abi`; a first one of a free-threaded
+    build (`cp313t`) has `abi3t` for stable (PEP 803).
 
     Raises ConfigError for another form of version.
     """
@@ -87,7 +91,7 @@ def describe_python(python: str, platforms: Iterable[str]) -> Target:
     platforms = [platform.replace("-", "_").replace(".", "_") for platform in platforms]
     accepted = [tag for platform in platforms for tag in _expand_platform(platform)] or list(platform_tags())
     interpreter = f"cp{release[0]}{release[1]}"
-    tags = [*cpython_tags(release, platforms=accepted), *compatible_tags(release, interpreter, accepted)]
+    tags = [*cpython_tags(release, list(abis) or None, accepted), *compatible_tags(release, interpreter, accepted)]
     return Target(Version(python), _ranked(tags), _describe_environment(python, release, platforms))
 
 

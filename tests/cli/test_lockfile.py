@@ -68,7 +68,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(path: Path, interpreter: Any = None, **more: Any) -> Requested:
-    return read_requested([], [path], interpreter, **more)
+    return read_requested([], [path], [] if interpreter is None else [interpreter], **more)
 
 
 def texts(requested: Requested) -> list[str]:
@@ -401,7 +401,7 @@ class TestName:
     def test_a_lock(self, write: Write, name: str) -> None:
         assert texts(read(write(package(wheel()), name=name))) == ["demo==1.0"]
 
-    @pytest.mark.parametrize("name", ["lock.toml", "pylock.a.b.toml", "pylock.txt", "uv.lock"])
+    @pytest.mark.parametrize("name", ["lock.toml", "pylock.a.b.toml", "pylock.txt"])
     def test_no_lock(self, write: Write, name: str) -> None:
         with pytest.raises(ConfigError, match=r"line 1: .* is neither a URL nor a requirement"):
             read(write(package(wheel()), name=name))
@@ -421,8 +421,18 @@ class TestName:
 
     def test_all_platforms_of_none(self, tmp_path: Path) -> None:
         (tmp_path / "r.txt").write_text("a")
-        with pytest.raises(ConfigError, match=r"--all-platforms takes every file of a pylock\.toml"):
-            read(tmp_path / "r.txt", all_platforms=True)
+        done = CliRunner().invoke(main, ["get", "-r", str(tmp_path / "r.txt"), "--all-platforms"])
+        assert done.exit_code == 2
+        assert "--all-platforms takes every file of a pylock.toml or uv.lock" in done.stderr
+
+    def test_several_interpreters(self, write: Write) -> None:
+        lock = write(package(wheel("demo-1.0-cp311-cp311-win_amd64.whl"), wheel("demo-1.0-cp312-cp312-win_amd64.whl")))
+        windows = [interpreter_for(version, ["win_amd64"]) for version in ("3.11", "3.12")]
+        found = [target.locked for target in read_requested([], [lock], windows).targets]
+        assert [(one.filename, one.target) for one in found if one is not None] == [
+            ("demo-1.0-cp311-cp311-win_amd64.whl", 0),
+            ("demo-1.0-cp312-cp312-win_amd64.whl", 1),
+        ]
 
 
 # ----------------------------------------------------------------------------------------------------- the command line

@@ -28,10 +28,10 @@ from fetcher.cli.painter import Lines
 from fetcher.cli.progress import Display, display_for
 from fetcher.cli.screen import ROWS, Screen
 from fetcher.cli.tally import Tally
-from fetcher.cli.words import duration, size
 from fetcher.download.download import Download
 from fetcher.download.events import Progress, Retry
 from fetcher.errors import Disconnected, HashMismatch, NotFound, ServerFailed, Stalled, Throttled
+from fetcher.words import duration, size
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

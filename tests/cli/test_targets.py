@@ -197,7 +197,7 @@ class TestLines:
         ],
     )
     def test_markers_for_another_interpreter(self, write: Write, marker: str, wanted: bool) -> None:
-        read = read_requested(["other"], [write(f"demo ; {marker}")], interpreter_for("3.12", ["win_amd64"]))
+        read = read_requested(["other"], [write(f"demo ; {marker}")], [interpreter_for("3.12", ["win_amd64"])])
         assert texts(read)[1:] == [f"demo ; {marker}"] * wanted
 
     @pytest.mark.parametrize("marker", ['"x" in extras', 'python_version ~= "x"'])

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag
 from packaging.version import Version
+from pip._internal.models.target_python import TargetPython
 
 from fetcher.errors import ConfigError, NotFound
 from fetcher.index.candidates import candidates, choose_file
@@ -563,6 +564,30 @@ class TestDescribedPython:
         assert tags >= set(accepted)
         assert tags.isdisjoint(refused)
 
+    @pytest.mark.parametrize(
+        ("abis", "accepted", "refused"),
+        [
+            (
+                (),
+                ["cp313-cp313", "cp313-abi3", "cp313-none", "cp312-abi3", "py3-none"],
+                ["cp313-cp313t", "cp313-abi3t"],
+            ),
+            (["cp313"], ["cp313-cp313", "cp313-abi3", "cp313-none", "cp312-abi3", "py3-none"], ["cp313-cp313t"]),
+            (["cp313t"], ["cp313-cp313t", "cp313-abi3t", "cp313-none", "py3-none"], ["cp313-cp313", "cp313-abi3"]),
+            (["abi3"], ["cp313-abi3", "cp313-none", "cp312-abi3"], ["cp313-cp313"]),
+            (["none"], ["cp313-abi3", "cp313-none", "py3-none"], ["cp313-cp313"]),
+            (["cp313d", "cp313"], ["cp313-cp313d", "cp313-cp313", "cp313-abi3"], ["cp313-cp313t"]),
+        ],
+    )
+    def test_abis(self, abis: list[str], accepted: list[str], refused: list[str]) -> None:
+        tags = {f"{tag.interpreter}-{tag.abi}" for tag in describe_python("3.13", ["win_amd64"], abis).ranks}
+        assert tags >= set(accepted)
+        assert tags.isdisjoint(refused)
+
+    def test_the_first_abi_is_the_best(self) -> None:
+        ranks = describe_python("3.13", ["win_amd64"], iter(["cp313d", "cp313"])).ranks
+        assert ranks[Tag("cp313", "cp313d", "win_amd64")] < ranks[Tag("cp313", "cp313", "win_amd64")]
+
     def test_ranks_are_a_ranking(self) -> None:
         ranks = list(describe_python("3.12", ["manylinux2014_x86_64"]).ranks.values())
         assert ranks == list(range(len(ranks)))
@@ -634,6 +659,23 @@ def test_the_order_of_the_page_does_not_count(names: list[str], specifier: str, 
         assert formats.only("demo") in (None, "wheel" if chosen.is_wheel else "sdist")
         assert candidates(project(*map(file, order)), LINUX, specifier, formats=formats)[0].version == chosen.version
     assert len(answers) == 1
+
+
+_abis = st.sampled_from(
+    ["cp312", "cp313", "cp313t", "cp313d", "cp312m", "abi3", "abi3t", "none", "CP312", "pypy310_pp73"]
+)
+
+
+@given(
+    st.sampled_from([(3, 1), (3, 9), (3, 12), (3, 13), (3, 15)]),
+    st.lists(st.sampled_from(["win_amd64", "linux_x86_64", "macosx_11_0_arm64", "any"]), max_size=2, unique=True),
+    st.lists(_abis | st.text(string.ascii_letters + string.digits + "_", max_size=8), max_size=4),
+)
+def test_abis_as_pip_has_them(version: tuple[int, int], platforms: list[str], abis: list[str]) -> None:
+    """The tags of `pip download --implementation cp --python-version X.Y --platform … --abi …`, and their order."""
+    target = TargetPython(platforms or None, version, abis or None, "cp")
+    ours = describe_python(".".join(map(str, version)), platforms, abis).ranks
+    assert list(map(str, ours)) == list(dict.fromkeys(map(str, target.get_sorted_tags())))
 
 
 @given(st.text(string.ascii_letters + string.digits + "._-", max_size=30))

@@ -1,6 +1,11 @@
-"""Numbers as people read them."""
+"""Numbers as people read them.  This file is pure."""
 
-__all__ = ["duration", "size"]
+__all__ = ["counted", "duration", "size"]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things as people read it: `1 file`, `12,345 files`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def size(count: float) -> str:

@@ -1,0 +1,1 @@
+"""What a run of a mirror came to, as one page for people."""
