@@ -31,6 +31,8 @@
     │   ├── MetadataMismatch              METADATA names another project or version
     │   └── HashMismatch
     └── DiskError                exit 6
+        └── StoreFailed                   object storage would not store or give an object
+            └── StoreRefused     exit 3   for want of credentials or rights
 
 Facts are attributes; `str(error)` is the one sentence a person needs.  URLs are redacted when they are put into an
 error, so no secret can leave through one.
@@ -67,6 +69,8 @@ __all__ = [
     "ServerFailed",
     "Stalled",
     "StatusError",
+    "StoreFailed",
+    "StoreRefused",
     "Throttled",
     "TimedOut",
     "TooManyRedirects",
@@ -598,3 +602,18 @@ class DiskError(FetcherError):
     def of(cls, path: str, error: OSError) -> Self:
         """Return the error for what the operating system said."""
         return cls(path, error.strerror or str(error))
+
+
+@dataclass(eq=False)
+class StoreFailed(DiskError):
+    """Object storage would not store, give or remove an object; `path` is its `s3://` URL."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(eq=False)
+class StoreRefused(StoreFailed):
+    """Object storage was given no credentials, wrong ones, or those of somebody who may not."""
+
+    exit_code: ClassVar[int] = 3

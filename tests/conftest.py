@@ -12,6 +12,8 @@ import anyio
 import pytest
 from blockbuster import BlockBuster
 from hypothesis import settings
+from real_servers import RealServersMissing
+from seaweed import Storage, running_moto, running_seaweed
 
 from fetcher.transport.retry import RetryPolicy
 
@@ -77,3 +79,23 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(request: pytest.FixtureRequest) -> Run:
     """Run a coroutine function in an event loop of each kind."""
     return lambda main: anyio.run(main, backend_options={"use_uvloop": request.param == "uvloop"})
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """SeaweedFS, one for all tests; each test has a prefix of its own in its bucket."""
+    try:
+        with running_seaweed(tmp_path_factory.mktemp("seaweed")) as storage:
+            yield storage
+    except RealServersMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def flat_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """Object storage whose keys are flat, as those of Amazon S3 are; one for all tests."""
+    try:
+        with running_moto(tmp_path_factory.mktemp("moto")) as storage:
+            yield storage
+    except RealServersMissing as missing:
+        pytest.skip(str(missing))

@@ -292,10 +292,10 @@ def uv_resolves(
 
 _GUARD = """
 import os, signal, subprocess, sys, threading
-server = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+server = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL)
 def stop():
     os.read(0, 1)
-    server.terminate()
+    server.send_signal(int(sys.argv[1]))
     try:
         server.wait(10)
     except subprocess.TimeoutExpired:
@@ -321,12 +321,12 @@ class Server:
 
 
 @contextmanager
-def running(name: str, command: list[str], folder: Path) -> Iterator[Server]:
+def running(name: str, command: list[str], folder: Path, stop_by: signal.Signals = signal.SIGTERM) -> Iterator[Server]:
     """Run a server in a process group of its own, its output in a file; nothing of the group is left afterwards."""
     output = folder / f"{name}.out"
     with output.open("wb") as sink:
         guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _GUARD, *command],
+            [sys.executable, "-I", "-S", "-c", _GUARD, str(int(stop_by)), *command],
             stdin=subprocess.PIPE,
             stdout=sink,
             stderr=subprocess.STDOUT,

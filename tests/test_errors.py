@@ -35,6 +35,8 @@ from fetcher.errors import (
     ServerFailed,
     Stalled,
     StatusError,
+    StoreFailed,
+    StoreRefused,
     Throttled,
     TimedOut,
     TooManyRedirects,
@@ -77,6 +79,8 @@ TREE: list[tuple[type[FetcherError], type[Exception], int]] = [
     (MetadataMismatch, ContentError, 5),
     (HashMismatch, ContentError, 5),
     (DiskError, FetcherError, 6),
+    (StoreFailed, DiskError, 6),
+    (StoreRefused, StoreFailed, 3),
 ]
 
 URL = "https://user:S3CR3T@host/files/demo.whl?X-Amz-Signature=S3CR3T&x=1#S3CR3T"
@@ -152,6 +156,8 @@ SENTENCES: list[tuple[FetcherError, list[str]]] = [
     (MetadataMismatch("demo.whl", "Name: other"), ["demo.whl", "Name: other"]),
     (HashMismatch("demo.whl", URL, "sha256", "aa", "bb"), ["demo.whl", SHOWN, "sha256", "expected aa", "got bb"]),
     (DiskError("/data/demo.whl", "No space left on device"), ["/data/demo.whl", "No space left on device"]),
+    (StoreFailed("s3://b/p/x", "no such bucket"), ["s3://b/p/x: no such bucket"]),
+    (StoreRefused("s3://b/p/x", "AccessDenied"), ["s3://b/p/x: AccessDenied"]),
 ]  # fmt: skip
 ERRORS = [error for error, _ in SENTENCES]
 IDS = [f"{type(error).__name__}-{number}" for number, error in enumerate(ERRORS)]

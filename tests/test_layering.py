@@ -51,6 +51,7 @@ PURE = (
     "mirror.layout",
     "mirror.plan",
     "mirror.records",
+    "mirror.s3",
     "mirror.wanted",
     "report",
 )
@@ -58,7 +59,12 @@ NOT_PURE = ("index.config",)
 IMPURE = {"aiohttp", "anyio", "asyncio", "os", "pathlib", "socket", "time", "random", "logging"}
 
 # What stands in these rooms only.
-IMPORTERS = {"aiohttp": ("auth.middleware", "transport"), "click": ("cli",), "rich": ("cli",)}
+IMPORTERS = {
+    "aiohttp": ("auth.middleware", "transport"),
+    "click": ("cli",),
+    "rich": ("cli",),
+    "obstore": ("mirror.object_store",),
+}
 AUTHORIZERS = ("auth.middleware", "auth.credentials")
 OUTPUT = {"print", "input", "exit", "quit", "click.echo", "sys.exit", "sys.stdout", "sys.stderr", "os._exit"}
 GRAB_BAGS = {"utils", "util", "helpers", "common", "base", "manager", "misc"}

@@ -240,12 +240,16 @@ async def use_async() -> None:
         limit_rate=1e6,
         environ={},
         cache=Path("cache"),
+        cache_bytes=1 << 30,
+        cache_files=False,
+        per_host=4,
         refresh=True,
         offline=False,
     ) as fetcher:
         assert_type(fetcher.indexes, tuple[Index, ...])
         assert_type(fetcher.prefetch(["demo", "other"], index="corp"), None)
-        project = await fetcher.project("demo", index="corp")
+        assert_type(await fetcher.projects(index="corp"), tuple[str, ...])
+        project = await fetcher.project("demo", index="corp", refresh=True)
         assert_type(project, Project)
         look_at(project)
         files = choose(project)
@@ -272,12 +276,16 @@ def use_blocking() -> None:
         limit_rate=1e6,
         environ={},
         cache="cache",
+        cache_bytes=1 << 30,
+        cache_files=True,
+        per_host=None,
         refresh=False,
         offline=True,
     ) as blocking:
         assert_type(blocking.indexes, tuple[Index, ...])
         assert_type(blocking.prefetch(["demo", "other"], index="corp"), None)
-        project = blocking.project("demo", index="corp")
+        assert_type(blocking.projects(index="corp"), tuple[str, ...])
+        project = blocking.project("demo", index="corp", refresh=False)
         look_at(assert_type(project, Project))
         files = choose(project)
         blocking.prefetch_metadata(files)

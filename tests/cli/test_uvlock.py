@@ -751,11 +751,11 @@ async def test_get_and_metadata(write: Write, tmp_path: Path) -> None:
 def test_in_a_requirements_file(write: Write) -> None:
     path = write(root("demo"), package())
     (path.parent / "r.txt").write_text("--require-hashes\n-r uv.lock\n")
-    assert [target.text for target in read_requested([], [path.parent / "r.txt"], LINUX).targets] == ["demo==1.0"]
+    assert [target.text for target in read_requested([], [path.parent / "r.txt"], [LINUX]).targets] == ["demo==1.0"]
 
 
 @pytest.mark.parametrize("name", ["my-uv.lock", "uv.lock.txt", "script.py.lock"])
 def test_another_name_is_no_lock(write: Write, name: str) -> None:
     path = write(root("demo"), package()).rename(write().with_name(name))
     with pytest.raises(ConfigError, match=r"line 1: .* is neither a URL nor a requirement"):
-        read_requested([], [path], LINUX)
+        read_requested([], [path], [LINUX])
