@@ -2,30 +2,39 @@
 
 import json
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
+from anyio import create_task_group
 
+from fetcher.cli.ledger import Ledger
 from fetcher.cli.options import Settings, fetcher_arguments
+from fetcher.cli.place import Place, place_of
 from fetcher.cli.progress import Display, display_for
 from fetcher.cli.requirements import Requested
 from fetcher.cli.run import exit_code, finish, run, say_error
 from fetcher.cli.sources import read_asked, read_sources
 from fetcher.client import Fetcher
-from fetcher.errors import ConfigError, FetcherError
-from fetcher.mirror.directory import PRIVATE, Directory
-from fetcher.mirror.job import Happening, Job
+from fetcher.disk import on_disk
+from fetcher.errors import ConfigError, DiskError, FetcherError
+from fetcher.mirror.directory import Directory
+from fetcher.mirror.job import Job
 from fetcher.mirror.layout import file_key
 from fetcher.mirror.manifest import Manifest
 from fetcher.mirror.plan import may_remove
+from fetcher.mirror.rehearsal import Looker, ReadOnly, copy_manifest
 from fetcher.mirror.store import Store
 from fetcher.mirror.transfer import LocalCarrier
+from fetcher.mirror.turn import Carrier, Happening, Means
 from fetcher.mirror.wanted import Ask, Choice
+from fetcher.report.report import render_report
+from fetcher.words import size
 
 __all__ = ["Wish", "mirror"]
 
@@ -52,20 +61,18 @@ class Wish:
     max_delete: float
     dry_run: bool
     per_host: int | None
-
-    @property
-    def directory(self) -> Path:
-        """The directory that the mirror is in."""
-        return Path(self.to).expanduser().absolute()
+    report: Path | None
 
 
 class Teller:
-    """Says what becomes of files and projects, and remembers how it went."""
+    """Says what becomes of files and projects, and remembers how it went; `url` is the mirror's."""
 
-    def __init__(self, settings: Settings, store: Store, display: Display) -> None:
+    def __init__(self, settings: Settings, url: str, display: Display, *, dry: bool) -> None:
         self._settings = settings
-        self._store = store
+        self._url = url
         self._display = display
+        self._dry = dry
+        self.ledger = Ledger()
         self.codes: set[int] = set()
 
     @property
@@ -75,31 +82,41 @@ class Teller:
 
     def tell(self, happening: Happening) -> None:
         """Count it, and say what is to be said."""
-        error = happening.error
-        if error is not None:
-            self._display.finished(error)
-            self.codes.add(error.exit_code)
-        elif happening.outcome == "present":
-            self._display.count_present()
-            self.codes.add(0)
-        elif happening.carried is not None:
-            self._display.count_brought(happening.carried.content.size, happening.carried.bytes)
-            self.codes.add(0)
+        self.ledger.count(happening)
+        self._count(happening)
         with self._display.aside():
-            self._say(happening)
+            if self._settings.json:
+                click.echo(json.dumps(_fields(happening)))
+            elif line := self._line(happening):
+                click.echo(line)
+            if happening.error is not None:
+                say_error(happening.error, self._settings)
 
     def fail(self, text: str, error: FetcherError) -> None:
         """Say what was asked for in vain."""
         self.tell(Happening(text, "", "missing", error=error))
 
-    def _say(self, happening: Happening) -> None:
-        if self._settings.json:
-            click.echo(json.dumps(_fields(happening)))
-        elif happening.carried is not None:
-            key = file_key(happening.carried.content.sha256, happening.filename)
-            click.echo(f"{self._store.url}/{key}")
+    def _count(self, happening: Happening) -> None:
         if happening.error is not None:
-            say_error(happening.error, self._settings)
+            self._display.finished(happening.error)
+            self.codes.add(happening.error.exit_code)
+        elif happening.outcome == "removed" and happening.filename:
+            self._display.removed += 1
+        elif happening.outcome == "present":
+            self._display.count_present()
+            self.codes.add(0)
+        elif happening.carried is not None:
+            self._display.latest.pop(happening.filename, None)
+            self._display.count_brought(happening.carried.content.size, happening.carried.bytes)
+            self.codes.add(0)
+
+    def _line(self, happening: Happening) -> str:
+        """Return what is printed: where a new file is, or what would be done."""
+        if self._dry and happening.filename and happening.outcome in ("fetched", "removed"):
+            return f"{'fetch' if happening.outcome == 'fetched' else 'remove'} {happening.filename}"
+        if happening.carried is None:
+            return ""
+        return f"{self._url}/{file_key(happening.carried.content.sha256, happening.filename)}"
 
 
 def _fields(happening: Happening) -> dict[str, Any]:
@@ -122,62 +139,98 @@ def _fields(happening: Happening) -> dict[str, Any]:
 def mirror(settings: Settings, wish: Wish) -> NoReturn:
     """Do what was asked for, and exit."""
     display = display_for(settings)
+    choice = wish.choice
     try:
+        place = place_of(wish.to, wish.state)
         requested = read_sources(
-            wish.sources,
-            wish.requirements,
-            wish.choice.targets,
-            wish.choice.formats,
-            required=not wish.all_projects,
+            wish.sources, wish.requirements, choice.targets, choice.formats, required=not wish.all_projects
         )
     except FetcherError as error:
         finish(error, settings)
 
     async def main() -> int:
-        async with _opened(settings, wish, requested, display) as (job, teller):
-            await _want(job, requested, wish, teller)
-            await job.run()
-            if wish.delete:
-                await _remove(job, wish, teller)
-            await job.finish()
-            return exit_code(teller.codes or {0})
+        async with AsyncExitStack() as stack:
+            means, teller = await _open(stack, settings, wish, place, requested, display)
+            await _run(Job(means), requested, wish, teller)
+            if wish.report is not None:
+                report = await teller.ledger.report(means.store.url, means.manifest)
+                await _write_report(wish.report, render_report(report))
+        return exit_code(teller.codes or {0})
 
     code = run(main, settings, display)
-    display.conclude()
+    if not wish.dry_run:
+        display.conclude()
+    elif not settings.quiet:
+        click.echo(_plan(display), err=True)
     sys.exit(code)
 
 
-@asynccontextmanager
-async def _opened(
-    settings: Settings, wish: Wish, requested: Requested, display: Display
-) -> AsyncIterator[tuple[Job, Teller]]:
+def _plan(display: Display) -> str:
+    """Return in one line what a run would do."""
+    told = [f"{display.brought} files to fetch ({size(display.sizes)})", f"{display.removed} to remove"]
+    failed = [f"{display.failed} failed"] if display.failed else []
+    return ", ".join([*told, f"{display.present} already there", *failed])
+
+
+async def _run(job: Job, requested: Requested, wish: Wish, teller: Teller) -> None:
+    async with create_task_group() as beside:
+        if wish.report is not None:
+            beside.start_soon(teller.ledger.watch)
+        await _want(job.means, requested, wish, teller)
+        await job.run()
+        if wish.delete:
+            await _remove(job, wish, teller)
+        await job.finish()
+        beside.cancel_scope.cancel()
+
+
+async def _open(
+    stack: AsyncExitStack, settings: Settings, wish: Wish, place: Place, requested: Requested, display: Display
+) -> tuple[Means, Teller]:
     """Open the mirror, its manifest and the Fetcher."""
-    store = Directory(wish.directory)
-    state = wish.state or store.root / PRIVATE
     arguments = fetcher_arguments(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
+    state, store = place.state, await _open_store(place, dry=wish.dry_run)
+    if wish.dry_run:
+        state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetcher-")))
+        await copy_manifest(place.state, state)
+    manifest = await stack.enter_async_context(Manifest(state))
     cache = None if settings.no_cache else settings.cache_dir or state / "pages"
-    async with AsyncExitStack() as stack:
-        await store.open()
-        manifest = await stack.enter_async_context(Manifest(state))
-        fetcher = Fetcher(**arguments, cache=cache, cache_bytes=UNBOUNDED, cache_files=False, per_host=wish.per_host)
-        await stack.enter_async_context(fetcher)
-        teller = Teller(settings, store, display)
-        carrier = LocalCarrier(fetcher, store, store.incoming, settings.concurrency, display.on_event)
-        yield Job(fetcher, manifest, store, carrier, wish.choice, teller.tell, wish.with_dependencies), teller
+    fetcher = Fetcher(**arguments, cache=cache, cache_bytes=UNBOUNDED, cache_files=False, per_host=wish.per_host)
+    await stack.enter_async_context(fetcher)
+    if wish.dry_run:
+        carrier: Carrier = Looker(fetcher, wish.with_dependencies, settings.concurrency)
+    else:
+        carrier = LocalCarrier(fetcher, store, place.incoming, settings.concurrency, display.on_event)
+    teller = Teller(settings, store.url, display, dry=wish.dry_run)
+    return Means(fetcher, manifest, store, carrier, wish.choice, teller.tell, wish.with_dependencies), teller
 
 
-async def _want(job: Job, requested: Requested, wish: Wish, teller: Teller) -> None:
+async def _open_store(place: Place, *, dry: bool) -> Store:
+    if dry and place.directory is not None:
+        return ReadOnly(Directory(place.directory))
+    store = await place.open()
+    return ReadOnly(store) if dry else store
+
+
+async def _write_report(path: Path, text: str) -> None:
+    try:
+        await on_disk(path.write_text, text, "utf-8")
+    except OSError as error:
+        raise DiskError.of(str(path), error) from error
+
+
+async def _want(means: Means, requested: Requested, wish: Wish, teller: Teller) -> None:
     """Note what is asked for in the manifest."""
-    await job.manifest.begin()
-    asked = read_asked(requested.targets, wish.choice.targets, job.fetcher.indexes)
+    await means.manifest.begin()
+    asked = read_asked(requested.targets, wish.choice.targets, means.fetcher.indexes)
     for batch in _batches(asked):
         for one in batch:
             if one.error is not None:
                 teller.fail(one.text, one.error)
-        await job.manifest.want(want for one in batch for want in one.wants)
+        await means.manifest.want(want for one in batch for want in one.wants)
     if wish.all_projects:
-        for names in _batches(await job.fetcher.projects()):
-            await job.manifest.want((name, Ask()) for name in names)
+        for names in _batches(await means.fetcher.projects()):
+            await means.manifest.want((name, Ask()) for name in names)
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:
@@ -188,18 +241,19 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
 
 async def _remove(job: Job, wish: Wish, teller: Teller) -> None:
     """Remove what is not wanted any more, unless that is too much, or nobody knows what is wanted."""
-    unwanted = await job.manifest.unwanted()
+    unwanted = await job.means.manifest.unwanted()
     if not unwanted:
         return
     if wish.with_dependencies and teller.failed:
         teller.fail("--delete", ConfigError("nothing was removed: what failed may depend on it"))
         return
-    files = (await job.manifest.totals()).files
-    if may_remove(len(unwanted), files, wish.max_delete):
+    files = (await job.means.manifest.totals()).files
+    allowed = may_remove(len(unwanted), files, wish.max_delete)
+    if not allowed:
+        told = (
+            f"nothing {'would be' if wish.dry_run else 'was'} removed: {len(unwanted)} of {files} files are not wanted "
+            f"any more, and --max-delete allows {wish.max_delete:g} %"
+        )
+        teller.fail("--delete", ConfigError(told if wish.dry_run else f"{told}; --dry-run says which they are"))
+    if allowed or wish.dry_run:
         await job.remove(unwanted)
-        return
-    told = (
-        f"nothing was removed: {len(unwanted)} of {files} files are not wanted any more, and --max-delete allows "
-        f"{wish.max_delete:g} %; --dry-run says which they are"
-    )
-    teller.fail("--delete", ConfigError(told))

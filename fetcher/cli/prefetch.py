@@ -67,6 +67,12 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched and removed, and do neither.")
 @click.option("--per-host", type=click.IntRange(1), metavar="N", help="Requests at once to one host, at most.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page (HTML) that says what the run did.",
+)
 @format_options
 @common_options
 def command(settings: Settings, formats: Formats, **given: Any) -> None:  # noqa: ANN401 - click's own types

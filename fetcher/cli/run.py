@@ -121,7 +121,7 @@ def run(main: Callable[[], Awaitable[T]], settings: Settings, watch: Watch | Non
     except FetcherError as error:
         finish(error, settings)
     except ExceptionGroup as group:
-        _finish_unexpected(group, settings)
+        _finish_group(group, settings)
 
 
 @contextmanager
@@ -136,13 +136,23 @@ def _collecting_seldom() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _finish_unexpected(group: ExceptionGroup[Exception], settings: Settings) -> NoReturn:
-    """End on what is no error of ours: the reader of a pipe went away, or a defect."""
+def _finish_group(group: ExceptionGroup[Exception], settings: Settings) -> NoReturn:
+    """End on what a task group ended on: an error, the reader of a pipe that went away, or a defect."""
+    if (errors := group.subgroup(FetcherError)) is not None:
+        finish(next(_leaves(errors)), settings)
     if group.subgroup(BrokenPipeError) is not None:
         # Python would try to flush stdout once more at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     finish(Defect.of(group.exceptions[0]), settings)
+
+
+def _leaves(group: BaseExceptionGroup[FetcherError]) -> Iterator[FetcherError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def finish(error: FetcherError, settings: Settings) -> NoReturn:

@@ -22,7 +22,7 @@ class Tally(Watch):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.expected: int | None = None
-        self.arrived = self.present = self.resumed = self.cached = self.brought = 0
+        self.arrived = self.present = self.resumed = self.cached = self.brought = self.removed = 0
         self.bytes = self.sizes = 0
         self.failures: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
@@ -87,7 +87,12 @@ class Tally(Watch):
         """Return what became of all targets, in one line."""
         of_all = f" of {self.arrived + self.failed}" if self.failed else ""
         told = [f"{self.arrived}{of_all} files: {size(self.bytes)} in {duration(self.clock() - self.began)}"]
-        counts = {"already there": self.present, "from the cache": self.cached, "resumed": self.resumed}
+        counts = {
+            "already there": self.present,
+            "from the cache": self.cached,
+            "resumed": self.resumed,
+            "removed": self.removed,
+        }
         if found := [f"{count} {what}" for what, count in counts.items() if count]:
             told.append(", ".join(found))
         if retried := self.retried():

@@ -1,349 +1,126 @@
-"""The run of a mirror: projects side by side, and of each its page, its files, its page once more.
+"""The run of a mirror: projects side by side, then the pages that list them.
 
 1. What is wanted is taken project by project from the manifest; what a project's files depend on is wanted next.
-2. A project's page is read; what is not in the mirror is brought, by whoever carries (in this process, or a cluster).
-3. Its own page is written when its files are in their places.  Pages that would say the same are not written.
-4. Where a file is not what the page said, the page is read again, once: the index may have changed in between.
-5. One project's failure, or one file's, is noted, and is nobody else's.
-6. What no page names any more is removed last, when all pages are written.
+2. One project's failure is noted, and is nobody else's.
+3. What no page names any more is removed last, when all pages are written.
 """
 
-import hashlib
-import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal, Protocol
 
 from anyio import Event, Semaphore, create_task_group, sleep
 
-from fetcher.client import Fetcher
-from fetcher.errors import ContentError, FetcherError, NotFound
-from fetcher.index.files import File, Project
-from fetcher.mirror.closure import ask_for, dependencies
-from fetcher.mirror.layout import FRONT_KEY, ROOT_KEYS, page_keys, render_front, render_project, render_root
-from fetcher.mirror.manifest import Known, Manifest
-from fetcher.mirror.plan import Plan, as_failed, as_fetched, keys_of, plan_project
-from fetcher.mirror.records import Entry, Facts
-from fetcher.mirror.store import Store
-from fetcher.mirror.transfer import Carried
-from fetcher.mirror.wanted import Choice, Chosen, choose, named_files
+from fetcher.errors import FetcherError, NotFound
+from fetcher.mirror.layout import FRONT_KEY, ROOT_KEYS, page_keys, render_front, render_root
+from fetcher.mirror.plan import keys_of
+from fetcher.mirror.records import Facts
+from fetcher.mirror.turn import Happening, Means, take_turn
 
-__all__ = ["Carrier", "Happening", "Job"]
+__all__ = ["Job"]
 
-logger = logging.getLogger(__name__)
-
-# Pages that are kept for a project that is wanted once more, because another depends on it: so many files of them.
-KEPT_FILES = 50_000
 # Seconds between two looks whether there is something to write into the manifest.
 BEAT = 0.5
 # So many keys are removed at a time.
 KEYS = 1000
 
-Outcome = Literal["fetched", "present", "failed", "removed", "updated", "unchanged", "missing"]
-
-
-@dataclass(frozen=True)
-class Happening:
-    """What became of a file ("fetched", "present", "failed", "removed"); or, without `filename`, of a project
-    ("updated", "unchanged", "failed", "removed"), or of something that was asked of it and is not there ("missing").
-
-    `carried` is what a fetched file cost.
-    """
-
-    project: str
-    filename: str
-    outcome: Outcome
-    file: File | None = None
-    carried: Carried | None = None
-    error: FetcherError | None = None
-
-
-class Carrier(Protocol):
-    """Who brings files into the store."""
-
-    @property
-    def room(self) -> int:
-        """How many files may be on their way at once."""
-
-    async def carry(self, file: File) -> Carried:
-        """Bring a file into the store.  Raises FetcherError."""
-
-
-class _Pages:
-    """Pages of this run that may be wanted once more, the latest that were used."""
-
-    def __init__(self) -> None:
-        self._pages: OrderedDict[str, Project] = OrderedDict()
-        self._files = 0
-
-    def get(self, name: str) -> Project | None:
-        page = self._pages.get(name)
-        if page is not None:
-            self._pages.move_to_end(name)
-        return page
-
-    def keep(self, name: str, page: Project) -> None:
-        before = self._pages.pop(name, None)
-        self._pages[name] = page
-        self._files += len(page.files) - (0 if before is None else len(before.files))
-        while self._files > KEPT_FILES and len(self._pages) > 1:
-            self._files -= len(self._pages.popitem(last=False)[1].files)
-
 
 @dataclass
 class Job:
-    """One run over what the manifest says is wanted.
+    """One run over what the manifest says is wanted; so many `projects` are under way at once."""
 
-    `projects` are under way at once.  `tell` is called in the event loop with each outcome, and must return soon.
-    """
-
-    fetcher: Fetcher
-    manifest: Manifest
-    store: Store
-    carrier: Carrier
-    choice: Choice
-    tell: Callable[[Happening], None]
-    with_dependencies: bool = False
+    means: Means
     projects: int = 50
-    _pages: _Pages = field(default_factory=_Pages, init=False)
     _under_way: int = field(default=0, init=False)
 
     async def run(self) -> None:
-        """Bring what is wanted, and write the pages.  Raises DiskError for what the manifest or the store says."""
-        self._room = Semaphore(self.carrier.room)
-        try:
-            async with create_task_group() as beside:
-                beside.start_soon(self._write_now_and_then)
-                await self._run_all()
-                beside.cancel_scope.cancel()
-        except* FetcherError as group:
-            raise _first(group) from None
-        await self.finish()
+        """Bring what is wanted, and write the pages of its projects.
+
+        Raises a group of DiskError for what the manifest says.
+        """
+        async with create_task_group() as beside:
+            beside.start_soon(self._write_now_and_then)
+            await self._run_all()
+            beside.cancel_scope.cancel()
 
     async def remove(self, files: Iterable[tuple[str, str]]) -> None:
-        """Take files, given by project in order, off their pages; `finish` removes them."""
+        """Take files, given as project and name in order, off their pages; `finish` removes them."""
         for project, group in groupby(files, key=itemgetter(0)):
-            known = await self.manifest.load(project)
-            entries = dict(known.entries)
-            for _, filename in group:
-                await self.manifest.drop(keys_of(entries.pop(filename)))
-                await self.manifest.forget_file(project, filename)
-                self.tell(Happening(project, filename, "removed"))
-            facts = known.facts or Facts(project)
-            if any(entry.content is not None for entry in entries.values()):
-                page = await self.write_page(facts, entries.values(), known.page)
-                await self.manifest.note_project(facts, page, "updated")
-            else:
-                await self.manifest.drop(page_keys(project))
-                await self.manifest.forget_project(project)
-                self.tell(Happening(project, "", "removed"))
+            await self._remove(project, [filename for _, filename in group])
 
     async def finish(self) -> None:
         """Write the root pages, and remove what no page names any more."""
         await self._write_root()
-        while keys := await self.manifest.dropped(KEYS):
-            await self.store.remove(keys)
-            await self.manifest.forget_dropped(keys)
+        manifest = self.means.manifest
+        while keys := await manifest.dropped(KEYS):
+            await self.means.store.remove(keys)
+            await manifest.forget_dropped(keys)
 
     async def _write_now_and_then(self) -> None:
         while True:
             await sleep(BEAT)
-            await self.manifest.flush()
+            await self.means.manifest.flush()
 
     async def _run_all(self) -> None:
         """Have each project's turn come, until nothing is wanted and nobody is at work that may want more."""
         places = Semaphore(self.projects)
-        self._ended = Event()
+        ended = Event()
 
         async def one(name: str) -> None:
             try:
-                await self._project(name)
+                await self._take_turn(name)
             finally:
                 self._under_way -= 1
                 places.release()
-                self._ended.set()
+                ended.set()
 
         async with create_task_group() as tasks:
-            while (names := await self.manifest.take(self.projects)) or self._under_way:
+            while (names := await self.means.manifest.take(self.projects)) or self._under_way:
                 for name in names:
                     await places.acquire()
                     self._under_way += 1
                     tasks.start_soon(one, name)
                 if not names:
-                    await self._ended.wait()
-                    self._ended = Event()
+                    await ended.wait()
+                    ended = Event()
 
-    # -------------------------------------------------------------------------------------------------- one project
-
-    async def _project(self, name: str) -> None:
+    async def _take_turn(self, name: str) -> None:
         """Have a project's turn; what goes wrong with it is told, and noted."""
-        known = await self.manifest.load(name)
+        manifest = self.means.manifest
+        known = await manifest.load(name)
         try:
-            await _Turn(self, name, known).run()
+            await take_turn(self.means, name, known)
         except FetcherError as error:
-            await self.manifest.note_wanted(name)  # nobody knows what is wanted of it: nothing is removed
-            await self.manifest.note_project(known.facts or Facts(name), known.page, "failed", error)
-            self.tell(Happening(name, "", "failed", error=error))
+            if not isinstance(error, NotFound):
+                await manifest.note_wanted(name)  # nobody knows what is wanted of it: nothing is removed
+            await manifest.note_project(known.facts or Facts(name), known.page, "failed", error)
+            self.means.tell(Happening(name, "", "failed", error=error))
 
-    async def page(self, name: str, *, refresh: bool = False) -> Project:
-        """Return the page of a project, which is read once in a run."""
-        page = None if refresh else self._pages.get(name)
-        if page is None:
-            page = await self.fetcher.project(name, refresh=refresh)
-            if self.with_dependencies:
-                self._pages.keep(name, page)
-        return page
-
-    async def bring(
-        self, files: Sequence[File], arrived: Callable[[File, Carried | FetcherError], Awaitable[None]]
-    ) -> None:
-        """Bring files side by side, and say of each what came of it."""
-
-        async def one(file: File) -> None:
-            try:
-                try:
-                    came: Carried | FetcherError = await self.carrier.carry(file)
-                except FetcherError as error:
-                    came = error
-                await arrived(file, came)
-            finally:
-                self._room.release()
-
-        async with create_task_group() as tasks:
-            for file in files:
-                await self._room.acquire()
-                tasks.start_soon(one, file)
-
-    # --------------------------------------------------------------------------------------------------------- pages
-
-    async def write_page(self, facts: Facts, entries: Iterable[Entry], before: str) -> str:
-        """Write the page of a project if it says something new; return its digest."""
-        as_json, as_html = render_project(facts, entries)
-        digest = hashlib.sha256(as_json + as_html).hexdigest()
-        if digest != before:
-            for key, page in zip(page_keys(facts.name), (as_json, as_html), strict=True):
-                await self.store.put(key, page)
-        return digest
+    async def _remove(self, project: str, filenames: Iterable[str]) -> None:
+        manifest = self.means.manifest
+        known = await manifest.load(project)
+        entries = dict(known.entries)
+        for filename in filenames:
+            entry = entries.pop(filename)
+            await manifest.drop(keys_of(entry))
+            await manifest.forget_file(project, filename)
+            if entry.content is not None:
+                self.means.tell(Happening(project, filename, "removed"))
+        if any(entry.content is not None for entry in entries.values()):
+            facts = known.facts or Facts(project)
+            page = await self.means.write_page(facts, entries.values(), known.page)
+            await manifest.note_project(facts, page, "updated")
+        else:
+            await manifest.drop(page_keys(project))
+            await manifest.forget_project(project)
+            self.means.tell(Happening(project, "", "removed"))
 
     async def _write_root(self) -> None:
-        names = await self.manifest.listed_projects()
-        totals = await self.manifest.totals()
-        pages = dict(zip(ROOT_KEYS, render_root(names), strict=True))
+        """Write the pages of the whole mirror, as far as they say something new."""
+        totals = await self.means.manifest.totals()
+        pages = dict(zip(ROOT_KEYS, render_root(await self.means.manifest.listed_projects()), strict=True))
         pages[FRONT_KEY] = render_front(totals.projects, totals.files, totals.bytes)
         for key, page in pages.items():
-            if await self.store.get(key) != page:
-                await self.store.put(key, page)
-
-
-def _first(group: BaseExceptionGroup[FetcherError]) -> FetcherError:
-    """Return the error that ended it all."""
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-# What says that the page was of another time: the file is gone, or is another.
-_OUTDATED = (NotFound, ContentError)
-
-
-class _Turn:
-    """One project's turn."""
-
-    def __init__(self, job: Job, name: str, known: Known) -> None:
-        self._job = job
-        self._name = name
-        self._known = known
-        self._facts = known.facts or Facts(name)
-        self._entries = dict(known.entries)
-        self._errors: dict[str, FetcherError] = {}
-        self._told = set(known.seen)
-
-    async def run(self) -> None:
-        """Do all there is to do for the project.  Raises FetcherError if its page cannot be had."""
-        chosen = await self._bring_wanted(refresh=False)
-        outdated = [error for error in self._errors.values() if isinstance(error, _OUTDATED)]
-        if outdated and any(ask.listing is None for ask in self._known.asks):
-            logger.info("the page of %s is read again: %s", self._name, outdated[0])
-            chosen = await self._bring_wanted(refresh=True)
-        await self._want_dependencies(chosen)
-        for filename, error in self._errors.items():
-            self._job.tell(Happening(self._name, filename, "failed", error=error))
-        for error in chosen.errors:
-            self._job.tell(Happening(self._name, "", "missing", error=error))
-        await self._conclude(chosen.errors)
-
-    async def _bring_wanted(self, *, refresh: bool) -> Chosen:
-        """Bring the files that are wanted, as far as they are not there."""
-        self._errors.clear()
-        chosen = named_files(self._name, self._known.asks, self._job.fetcher.indexes)
-        listed: Sequence[File] = ()
-        if asks := [ask for ask in self._known.asks if ask.listing is None]:
-            page = await self._job.page(self._name, refresh=refresh)
-            self._facts, listed = Facts.of(page), page.files
-            chosen.join(choose(page, asks, self._job.choice))
-        plan = plan_project(self._entries, [pick.file for pick in chosen.picks.values()], listed)
-        await self._note(plan)
-        await self._job.bring(plan.fetch, self._arrived)
-        return chosen
-
-    async def _note(self, plan: Plan) -> None:
-        """Note what needs no fetching."""
-        for entry in plan.present:
-            await self._job.manifest.note_wanted(self._name, entry.filename)
-        for entry in plan.changed:
-            await self._job.manifest.note_file(entry)
-        for entry in plan.relisted:
-            await self._job.manifest.note_listing(entry)
-        for entry in (*plan.changed, *plan.relisted):
-            self._entries[entry.filename] = entry
-        for entry in (*plan.present, *plan.changed):
-            self._tell_present(entry)
-
-    def _tell_present(self, entry: Entry) -> None:
-        if entry.filename not in self._told:
-            self._told.add(entry.filename)
-            self._job.tell(Happening(self._name, entry.filename, "present"))
-
-    async def _arrived(self, file: File, came: "Carried | FetcherError") -> None:
-        """Take note of what came of a file."""
-        before = self._entries.get(file.filename)
-        if isinstance(came, FetcherError):
-            self._errors[file.filename] = came
-            entry = as_failed(self._name, file, before, came)
-        else:
-            self._told.add(file.filename)
-            entry = as_fetched(self._name, file, came.content)
-            self._job.tell(Happening(self._name, file.filename, "fetched", file, came))
-            if before is not None and before.content not in (None, came.content):
-                await self._job.manifest.drop(set(keys_of(before)) - set(keys_of(entry)))
-        self._entries[file.filename] = entry
-        await self._job.manifest.note_file(entry)
-
-    async def _want_dependencies(self, chosen: Chosen) -> None:
-        """Want what the wanted files depend on."""
-        if not self._job.with_dependencies:
-            return
-        asks = []
-        for filename, pick in chosen.picks.items():
-            content = self._entries[filename].content
-            requires = () if content is None else content.requires
-            for number, extras in pick.wanted_by:
-                for requirement in dependencies(requires, extras, self._job.choice.target(number)):
-                    try:
-                        asks.append(ask_for(requirement, number))
-                    except FetcherError as error:
-                        chosen.errors.append(error)
-        await self._job.manifest.want(asks)
-
-    async def _conclude(self, errors: Sequence[FetcherError]) -> None:
-        """Write the project's page, if there is something to list, and note what became of it."""
-        page = self._known.page
-        if page or any(entry.content is not None for entry in self._entries.values()):
-            page = await self._job.write_page(self._facts, self._entries.values(), page)
-        failed = [*errors, *self._errors.values()]
-        outcome: Outcome = "failed" if failed else "unchanged" if page == self._known.page else "updated"
-        await self._job.manifest.note_project(self._facts, page, outcome, *failed[:1])
-        if outcome != self._known.outcome:
-            self._job.tell(Happening(self._name, "", outcome))
+            if await self.means.store.get(key) != page:
+                await self.means.store.put(key, page)

@@ -29,11 +29,13 @@ from fetcher.errors import ConfigError, DiskError, FetcherError
 from fetcher.mirror.records import Content, Entry, Facts, Listing
 from fetcher.mirror.wanted import Ask
 
-__all__ = ["Known", "Manifest"]
+__all__ = ["NAME", "Known", "Manifest"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+# Of the file, in the directory of the state.
+NAME = "manifest.sqlite3"
 # The layout of the tables below.
 LAYOUT = 1
 # So many rows are worth a transaction.
@@ -95,7 +97,7 @@ class Manifest:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._path = directory / "manifest.sqlite3"
+        self._path = directory / NAME
         self._held = -1
         self._turn = Lock()
         self._waiting: list[tuple[str, tuple[object, ...]]] = []
@@ -301,6 +303,15 @@ class Manifest:
         await self.flush()
         query = "SELECT name FROM projects WHERE page != '' ORDER BY name"
         return await self._do(lambda: [name for (name,) in self._rows.execute(query)])
+
+    async def largest(self, most: int) -> list[tuple[str, int, int]]:
+        """Return name, number of files and their bytes of the largest projects, the largest first."""
+        await self.flush()
+        query = (
+            "SELECT project, count(*), sum(size) AS bytes FROM files WHERE sha256 != '' GROUP BY project"
+            " ORDER BY bytes DESC, project LIMIT ?"
+        )
+        return await self._do(lambda: self._rows.execute(query, (most,)).fetchall())
 
     async def unwanted(self) -> list[tuple[str, str]]:
         """Return project and name of each file that this run does not want, in order."""

@@ -27,7 +27,7 @@ from fetcher.mirror.records import Content
 from fetcher.mirror.store import Store
 from fetcher.sdist.static import refuse_dynamic
 
-__all__ = ["Carried", "LocalCarrier", "carry"]
+__all__ = ["Carried", "LocalCarrier", "carry", "read_requirements"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ async def _find(store: Store, file: File) -> Content | None:
 
 
 def _content(file: File, sha256: str, size: int, raw: bytes | None, provenance: bytes | None) -> Content:
-    requires, requires_python = _requirements(raw or b"")
+    requires, requires_python = read_requirements(raw or b"")
     return Content(
         sha256,
         size,
@@ -104,7 +104,7 @@ def _content(file: File, sha256: str, size: int, raw: bytes | None, provenance: 
     )
 
 
-def _requirements(raw: bytes) -> tuple[tuple[str, ...], str]:
+def read_requirements(raw: bytes) -> tuple[tuple[str, ...], str]:
     """Return what METADATA requires: distributions, and the Python."""
     head = _BODY.split(raw, maxsplit=1)[0]
     found = ((name.lower(), b" ".join(value.split())) for name, value in _FIELD.findall(head))

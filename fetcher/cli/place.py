@@ -1,0 +1,61 @@
+"""Where a mirror is: a directory or a bucket; and where its manifest and its pages of the index are kept.
+
+- In a directory that is beside the mirror: whoever moves it moves them along.
+- For a bucket it is the user's data directory, under a name that the bucket's URL gives.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fetcher.errors import ConfigError
+from fetcher.index.urls import redact
+from fetcher.mirror.directory import PRIVATE, Directory
+from fetcher.mirror.store import Store
+
+__all__ = ["Place", "place_of"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A mirror's place: a `directory`, or a `bucket` as `s3://BUCKET/PREFIX`.  `state` is where its manifest is kept,
+    `incoming` where files are on their way."""
+
+    state: Path
+    incoming: Path
+    directory: Path | None = None
+    bucket: str | None = None
+
+    async def open(self) -> Store:
+        """Open the store, to put something in.  Raises ConfigError, DiskError."""
+        if self.directory is None:
+            # Imported here: it needs an extra, and takes a while.
+            from fetcher.mirror.object_store import ObjectStore
+
+            return await ObjectStore.open(self.bucket or "")
+        store = Directory(self.directory)
+        await store.open()
+        return store
+
+
+def place_of(to: str, state: Path | None = None) -> Place:
+    """Return the place that `--to` and `--state` name.  Raises ConfigError."""
+    if to.startswith("s3://"):
+        kept = state or _data_directory(to)
+        return Place(kept, kept / "incoming", bucket=to)
+    if "://" in to:
+        raise ConfigError(f"{redact(to)} is neither a directory nor s3://BUCKET/PREFIX")
+    if not to or "\0" in to:
+        raise ConfigError("a directory's name is not empty, and has no NUL in it")
+    try:
+        directory = Path(to).expanduser().absolute()
+    except (RuntimeError, OSError) as error:  # nobody knows that user's home, or the working directory is gone
+        raise ConfigError(f"{to}: {error}") from None
+    return Place(state or directory / PRIVATE, directory / PRIVATE / "incoming", directory=directory)
+
+
+def _data_directory(url: str) -> Path:
+    from platformdirs import user_data_path  # 4 ms, spared where a directory is named
+
+    named = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    return user_data_path("fetcher", appauthor=False) / "mirrors" / named
