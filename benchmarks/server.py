@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
 RELAY = Path(__file__).with_name("relay.py")
@@ -43,11 +44,18 @@ class Server:
 
     def count(self) -> tuple[int, int]:
         """Return the requests, and the bytes of their bodies, since the log was emptied."""
+        rows = self._rows()
+        return len(rows), sum(row["size"] for row in rows)
+
+    def paths(self) -> list[str]:
+        """Return the paths that were asked for since the log was emptied."""
+        return [row["path"] if "path" in row else row["request"]["uri"] for row in self._rows()]
+
+    def _rows(self) -> list[dict[str, Any]]:
         lines = self._lines()
         while (now := self._lines()) != lines:  # an answer that the client broke off is logged a little later
             lines = now
-        rows = [json.loads(line) for line in lines]
-        return len(rows), sum(row["size"] for row in rows)
+        return [json.loads(line) for line in lines]
 
     def _lines(self) -> list[str]:
         time.sleep(0.05)
@@ -156,7 +164,7 @@ http {
 	fastcgi_temp_path $folder/fastcgi;
 	uwsgi_temp_path $folder/uwsgi;
 	scgi_temp_path $folder/scgi;
-	log_format count '{"status": $$status, "size": $$body_bytes_sent}';
+	log_format count '{"status": $$status, "size": $$body_bytes_sent, "path": "$$uri"}';
 	access_log $folder/access.log count;
 	types { text/html html; $json_type json; }
 	default_type application/octet-stream;

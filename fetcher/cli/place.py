@@ -1,19 +1,24 @@
 """Where a mirror is: a directory or a bucket; and where its manifest and its pages of the index are kept.
 
 - In a directory that is beside the mirror: whoever moves it moves them along.
-- For a bucket it is the user's data directory, under a name that the bucket's URL gives.
+- For a bucket it is the user's data directory, under a name that the bucket and its endpoint give.
 """
 
 import hashlib
+import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from fetcher.errors import ConfigError
 from fetcher.index.urls import redact
 from fetcher.mirror.directory import PRIVATE, Directory
+from fetcher.mirror.s3 import parse_bucket
 from fetcher.mirror.store import Store
 
 __all__ = ["Place", "place_of"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,14 @@ class Place:
             # Imported here: it needs an extra, and takes a while.
             from fetcher.mirror.object_store import ObjectStore
 
-            return await ObjectStore.open(self.bucket or "")
+            bucket = await ObjectStore.open(self.bucket or "")
+            if not bucket.answers_installers:
+                logger.warning(
+                    "%s takes a page for a directory: pip and uv need a web server before it that makes simple/NAME/ "
+                    "simple/NAME/index.html",
+                    bucket.url,
+                )
+            return bucket
         store = Directory(self.directory)
         await store.open()
         return store
@@ -41,7 +53,8 @@ class Place:
 def place_of(to: str, state: Path | None = None) -> Place:
     """Return the place that `--to` and `--state` name.  Raises ConfigError."""
     if to.startswith("s3://"):
-        kept = state or _data_directory(to)
+        found = parse_bucket(to, os.environ)
+        kept = state or _data_directory(f"{found.endpoint} {found.url}")
         return Place(kept, kept / "incoming", bucket=to)
     if "://" in to:
         raise ConfigError(f"{redact(to)} is neither a directory nor s3://BUCKET/PREFIX")
@@ -54,8 +67,8 @@ def place_of(to: str, state: Path | None = None) -> Place:
     return Place(state or directory / PRIVATE, directory / PRIVATE / "incoming", directory=directory)
 
 
-def _data_directory(url: str) -> Path:
+def _data_directory(bucket: str) -> Path:
     from platformdirs import user_data_path  # 4 ms, spared where a directory is named
 
-    named = hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+    named = hashlib.sha256(bucket.encode()).hexdigest()[:16]
     return user_data_path("fetcher", appauthor=False) / "mirrors" / named
