@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -22,7 +22,7 @@ from fetcher.cli.run import exit_code, finish, run, say_error
 from fetcher.cli.sources import read_asked, read_sources
 from fetcher.client import Fetcher
 from fetcher.disk import on_disk
-from fetcher.errors import ConfigError, DiskError, FetcherError
+from fetcher.errors import DiskError, FetcherError
 from fetcher.mirror.directory import Directory
 from fetcher.mirror.job import Job
 from fetcher.mirror.layout import file_key
@@ -53,6 +53,7 @@ class Wish:
     choice: Choice
     sources: tuple[str, ...]
     requirements: tuple[Path, ...]
+    constraints: tuple[Path, ...]
     to: str
     state: Path | None
     all_projects: bool
@@ -95,6 +96,12 @@ class Teller:
     def fail(self, text: str, error: FetcherError) -> None:
         """Say what was asked for in vain."""
         self.tell(Happening(text, "", "missing", error=error))
+
+    def refuse(self, reason: str) -> None:
+        """Say why something that was asked for is not done at all."""
+        self.codes |= {0, 1}  # some of what was asked for is done
+        with self._display.aside():
+            click.echo(f"error: {reason}", err=True)
 
     def _count(self, happening: Happening) -> None:
         if happening.error is not None:
@@ -143,7 +150,12 @@ def mirror(settings: Settings, wish: Wish) -> NoReturn:
     try:
         place = place_of(wish.to, wish.state)
         requested = read_sources(
-            wish.sources, wish.requirements, choice.targets, choice.formats, required=not wish.all_projects
+            wish.sources,
+            wish.requirements,
+            choice.targets,
+            choice.formats,
+            constraints=wish.constraints,
+            required=not wish.all_projects,
         )
     except FetcherError as error:
         finish(error, settings)
@@ -202,7 +214,8 @@ async def _open(
     else:
         carrier = LocalCarrier(fetcher, store, place.incoming, settings.concurrency, display.on_event)
     teller = Teller(settings, store.url, display, dry=wish.dry_run)
-    return Means(fetcher, manifest, store, carrier, wish.choice, teller.tell, wish.with_dependencies), teller
+    choice = replace(wish.choice, formats=requested.formats, constraints=requested.constraints)
+    return Means(fetcher, manifest, store, carrier, choice, teller.tell, wish.with_dependencies), teller
 
 
 async def _open_store(place: Place, *, dry: bool) -> Store:
@@ -230,7 +243,7 @@ async def _want(means: Means, requested: Requested, wish: Wish, teller: Teller) 
         await means.manifest.want(want for one in batch for want in one.wants)
     if wish.all_projects:
         for names in _batches(await means.fetcher.projects()):
-            await means.manifest.want((name, Ask()) for name in names)
+            await means.manifest.want((name, Ask(named=False)) for name in names)
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:
@@ -245,15 +258,14 @@ async def _remove(job: Job, wish: Wish, teller: Teller) -> None:
     if not unwanted:
         return
     if wish.with_dependencies and teller.failed:
-        teller.fail("--delete", ConfigError("nothing was removed: what failed may depend on it"))
+        teller.refuse("nothing is removed: what failed may depend on it")
         return
     files = (await job.means.manifest.totals()).files
     allowed = may_remove(len(unwanted), files, wish.max_delete)
     if not allowed:
         told = (
-            f"nothing {'would be' if wish.dry_run else 'was'} removed: {len(unwanted)} of {files} files are not wanted "
-            f"any more, and --max-delete allows {wish.max_delete:g} %"
+            f"{len(unwanted)} of {files} files are not wanted any more, and --max-delete allows {wish.max_delete:g} %"
         )
-        teller.fail("--delete", ConfigError(told if wish.dry_run else f"{told}; --dry-run says which they are"))
+        teller.refuse(f"nothing is removed: {told}{'' if wish.dry_run else '; --dry-run says which they are'}")
     if allowed or wish.dry_run:
         await job.remove(unwanted)

@@ -7,6 +7,7 @@
 import hashlib
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from fetcher.mirror.store import Store
 __all__ = ["Place", "place_of"]
 
 logger = logging.getLogger(__name__)
+
+# As of a URL; one letter is a drive of Windows.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def place_of(to: str, state: Path | None = None) -> Place:
         found = parse_bucket(to, os.environ)
         kept = state or _data_directory(f"{found.endpoint} {found.url}")
         return Place(kept, kept / "incoming", bucket=to)
-    if "://" in to:
+    if _SCHEME.match(to):
         raise ConfigError(f"{redact(to)} is neither a directory nor s3://BUCKET/PREFIX")
     if not to or "\0" in to:
         raise ConfigError("a directory's name is not empty, and has no NUL in it")

@@ -1,5 +1,6 @@
 """`fetcher prefetch SOURCE... --to DIR|s3://BUCKET/PREFIX`"""
 
+import math
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -38,6 +39,15 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="A requirements file, pylock.toml or uv.lock, - for stdin; repeatable.",
+)
+@click.option(
+    "-c",
+    "--constraint",
+    "constraints",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What narrows versions, and asks for nothing itself; repeatable.",
 )
 @click.option("--to", required=True, metavar="DIR|s3://BUCKET/PREFIX", help="Where the mirror is; made if need be.")
 @click.option(
@@ -95,6 +105,8 @@ def _choice(formats: Formats, given: dict[str, Any]) -> Choice:
     everywhere, every, latest, since = pop("all_platforms"), pop("all_versions"), pop("latest"), pop("since")
     if everywhere and (pythons or platforms or abis):
         raise ConfigError("--all-platforms excludes --python-version, --platform and --abi")
+    if math.isnan(given["max_delete"]):
+        raise ConfigError("--max-delete is a number of percent")
     if every and latest:
         raise ConfigError("--all-versions and --latest exclude each other")
     narrowed = pythons or platforms or abis

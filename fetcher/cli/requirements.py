@@ -29,6 +29,9 @@ from typing import IO
 import msgspec
 from packaging.markers import Marker
 from packaging.pylock import is_valid_pylock_path
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from fetcher.cli.locked import Locked, holds
 from fetcher.cli.lockfile import read_lock
@@ -66,6 +69,7 @@ class Requested:
     extra_index_urls: list[str] = field(default_factory=list, repr=False)
     require_hashes: bool = False
     formats: Formats = field(default_factory=Formats)
+    constraints: dict[str, str] = field(default_factory=dict)
     has_lock: bool = False
 
 
@@ -74,6 +78,7 @@ def read_requested(
     files: Iterable[Path],
     interpreters: Sequence[Interpreter] = (),
     *,
+    constraints: Iterable[Path] = (),
     all_platforms: bool = False,
     formats: Formats | None = None,
     required: bool = True,
@@ -83,13 +88,16 @@ def read_requested(
     `interpreters`, by default the running one, are what markers are evaluated for and files of locks chosen for: a line
     counts if its marker holds for one of them.  `all_platforms` takes every line, and every file of a lock, instead.
     `formats` are those of the flags: lines of requirements files come after them, as for pip, and locks are chosen from
-    by the flags alone.  `required`: something must be asked for.
+    by the flags alone.  `constraints` are files that narrow what requirements admit.  `required`: something must be
+    asked for.
     """
     reader = _Reader(interpreters or [interpreter_for(None, ())], all_platforms, formats or Formats())
     for argument in arguments:
         reader.read_argument(argument)
     for path in files:
         reader.read_file(path)
+    for path in constraints:
+        reader.read_constraints(path)
     return reader.requested(required=required)
 
 
@@ -162,9 +170,38 @@ class _Reader:
         entries = self._kept.read()
         for part in self._parts:
             if isinstance(part, str):
-                yield parse_target(part)
+                yield self._constrained(parse_target(part))
             else:
-                yield from map(_target_of, islice(entries, part))
+                yield from map(self._constrained, map(_target_of, islice(entries, part)))
+
+    def _constrained(self, target: Target) -> Target:
+        """Return a target, narrowed by what constrains its project."""
+        requirement = target.requirement
+        stated = "" if requirement is None else self._requested.constraints.get(canonicalize_name(requirement.name), "")
+        if requirement is None or not stated:
+            return target
+        narrowed = Requirement(str(requirement))
+        narrowed.specifier = requirement.specifier & SpecifierSet(stated)
+        return replace(target, requirement=narrowed)
+
+    def read_constraints(self, path: Path) -> None:
+        """Read a file of constraints.  Raises ConfigError, DiskError."""
+        for number, line in _logical_lines(_lines_of(path)):
+            try:
+                self._constrain(_parse_line(_expand(line)))
+            except ConfigError as error:
+                raise ConfigError(f"{path}, line {number}: {error}") from None
+
+    def _constrain(self, target: Target) -> None:
+        """Take note of a constraint, if its marker holds somewhere."""
+        requirement = target.requirement
+        if requirement is None or requirement.url is not None or requirement.extras:
+            raise ConfigError(f"{target.text!r} is no constraint: it needs a name and a specifier, and nothing else")
+        if self._counts(target.marker):
+            name = canonicalize_name(requirement.name)
+            known = self._requested.constraints.get(name)
+            stated = str(requirement.specifier)
+            self._requested.constraints[name] = ",".join(filter(None, (known, stated)))
 
     def _look(self, target: Target) -> None:
         if not target.is_pinned:
@@ -228,6 +265,10 @@ class _Reader:
                 raise ConfigError(f"a requirements file is read from disk, not from {redact(value)}")
             case "-r" | "--requirement":
                 self._read(folder / value, opened)
+            case "-c" | "--constraint" if "://" in value:
+                raise ConfigError(f"a constraints file is read from disk, not from {redact(value)}")
+            case "-c" | "--constraint":
+                self.read_constraints(folder / value)
             case "-i" | "--index-url":
                 self._requested.index_url = value
             case "--extra-index-url":

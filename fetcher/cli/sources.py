@@ -47,6 +47,7 @@ def read_sources(
     interpreters: Sequence[Interpreter] | None,
     formats: Formats,
     *,
+    constraints: Iterable[Path] = (),
     required: bool,
 ) -> Requested:
     """Read all sources; `interpreters` None: for every platform.  Raises ConfigError, DiskError."""
@@ -56,9 +57,14 @@ def read_sources(
             paths.append(Path(source))
         else:
             names.append(source)
-    everything = interpreters is None
     return read_requested(
-        names, paths, interpreters or (), all_platforms=everything, formats=formats, required=required
+        names,
+        paths,
+        interpreters or (),
+        constraints=constraints,
+        all_platforms=interpreters is None,
+        formats=formats,
+        required=required,
     )
 
 

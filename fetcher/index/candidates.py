@@ -100,8 +100,8 @@ def versions(
     """
     files = [file for file in _own_files(project) if not hashes or _is_named(file, hashes)]
     if since is not None:
-        before = {file.filename for file in _uploaded_before(project, files, since)}
-        files = [file for file in files if file.upload_time is not None and file.filename not in before]
+        _check_upload_times(project, files, since)
+        files = [file for file in files if file.upload_time and not _was_uploaded_before(file.upload_time, since)]
     admitted = formats.admit(files, project.name)
     if every:
         fitting = [
@@ -147,14 +147,19 @@ def _specifier(text: SpecifierSet | str) -> SpecifierSet:
 
 
 def _uploaded_before(project: Project, files: Sequence[File], date: datetime) -> list[File]:
+    _check_upload_times(project, files, date)
+    return [file for file in files if _was_uploaded_before(file.upload_time, date)]
+
+
+def _check_upload_times(project: Project, files: Sequence[File], date: datetime) -> None:
+    """Raise ConfigError if files cannot be compared with a date."""
     if date.tzinfo is None:
         raise ConfigError(f"{date.isoformat()} has no time zone, so it cannot be compared with upload times")
     if files and all(file.upload_time is None for file in files):
         raise ConfigError(
             f"{_where(project).removeprefix('on ')} does not tell when the files of {project.name} were uploaded, so "
-            f"none can be said to be from before {date.isoformat()}"
+            f"none can be compared with {date.isoformat()}"
         )
-    return [file for file in files if _was_uploaded_before(file.upload_time, date)]
 
 
 def _was_uploaded_before(stated: str | None, date: datetime) -> bool:

@@ -23,6 +23,7 @@ from urllib.parse import quote
 import msgspec
 
 from fetcher.mirror.records import Entry, Facts
+from fetcher.words import counted, size as in_words
 
 __all__ = [
     "FRONT_KEY",
@@ -77,7 +78,7 @@ def render_root(projects: Sequence[str]) -> tuple[bytes, bytes]:
 
 def render_front(projects: int, files: int, size: int) -> bytes:
     """Return the page for people; `size` in bytes."""
-    told = f"{projects:,} projects, {files:,} files, {size / 1e9:,.2f} GB."
+    told = f"{counted(projects, 'project')}, {counted(files, 'file')}, {in_words(size)}."
     body = (
         f'    <h1>Package mirror</h1>\n    <p>{told} <a href="simple/">All projects</a></p>\n'
         "    <p>Install from it with <code>pip install --index-url URL/simple/ NAME</code> or "
@@ -123,7 +124,7 @@ def _file_json(entry: Entry) -> dict[str, Any]:
         "hashes": {**listing.hashes, "sha256": content.sha256},
         "size": content.size,
         "yanked": (listing.yanked_reason or True) if listing.yanked else False,
-        "core-metadata": {"sha256": entry.sidecar} if entry.sidecar else False,
+        "core-metadata": {"sha256": content.metadata} if content.metadata else False,
     }
     if requires := entry.requires_python:
         stated["requires-python"] = requires
@@ -159,8 +160,8 @@ def _anchor(entry: Entry) -> str:
     attributes = {"href": f"{_url(file_key(content.sha256, entry.filename))}#sha256={content.sha256}"}
     if requires := entry.requires_python:
         attributes["data-requires-python"] = requires
-    if entry.sidecar:
-        attributes["data-core-metadata"] = attributes["data-dist-info-metadata"] = f"sha256={entry.sidecar}"
+    if content.metadata:
+        attributes["data-core-metadata"] = attributes["data-dist-info-metadata"] = f"sha256={content.metadata}"
     if listing.yanked:
         attributes["data-yanked"] = listing.yanked_reason
     if content.provenance:

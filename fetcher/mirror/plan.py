@@ -41,6 +41,8 @@ def plan_project(known: Mapping[str, Entry], wanted: Iterable[File], listed: Ite
         entry, listing = known.get(file.filename), _listing(file, on_page.get(file.filename), known.get(file.filename))
         if entry is None or entry.content is None or listing.names_other_content(entry.listing):
             fetch.append(file)
+        elif listing.provenance and not entry.content.provenance:
+            fetch.append(file)  # what is in the store is not brought once more
         elif entry.listing == listing and not entry.error:
             present.append(entry)
         else:

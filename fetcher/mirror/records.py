@@ -102,9 +102,9 @@ def _path(url: str) -> str:
 class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file that is in the mirror.
 
-    `size` in bytes.  `sha256`, and those of its METADATA and `provenance` ("" if there is none) are in lower-case hex.
-    `requires` and `requires_python` stand as METADATA has them; a source distribution says them only if they are static
-    (PEP 643).
+    `size` in bytes.  `sha256`, and those of its METADATA and `provenance` ("" if there is none) are in lower-case hex;
+    METADATA lies beside wheels only, for that of a source distribution is not what gets built.  `requires` and
+    `requires_python` stand as METADATA has them; a source distribution says them only if they are static (PEP 643).
     """
 
     sha256: str
@@ -138,11 +138,6 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     def version(self) -> Version | None:
         """The version in the file name; None if it has none."""
         return self.listing.file(self.project, self.filename, None).version
-
-    @property
-    def sidecar(self) -> str:
-        """The SHA-256 of the METADATA that a page may advertise; a source distribution's is not what gets built."""
-        return self.there.metadata if self.filename.endswith(".whl") else ""
 
     @property
     def requires_python(self) -> str:

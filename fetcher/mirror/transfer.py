@@ -5,7 +5,8 @@
 3. Its METADATA is read from the file itself, and put beside it first; the file comes last.  So a file that is in its
    place has all that belongs to it, at whatever moment a run is killed.
 4. A file whose METADATA cannot be read is mirrored without: the index vouches for it, and who installs it will hear.
-5. Attestations are the index's word on a file, not part of it: without them it is mirrored all the same.
+5. Attestations are the index's word on a file, not part of it: without them it is mirrored all the same, and they are
+   asked for again in the next run.
 """
 
 import hashlib
@@ -68,10 +69,10 @@ async def carry(fetcher: Fetcher, store: Store, file: File, incoming: Path, on_e
     Raises FetcherError: what `Fetcher.download` raises, and what the store does.
     """
     if (found := await _find(store, file)) is not None:
-        return Carried(found)
+        return Carried(await _complete(fetcher, store, file, found, incoming))
     done = await fetcher.download(file, incoming, on_event=on_event)
     raw = await _metadata(file, done.path, done.size)
-    if raw is not None:
+    if raw is not None and file.is_wheel:
         await store.put(sidecar_key(done.sha256, file.filename), raw)
     provenance = await _bring_provenance(fetcher, store, file, done.sha256, incoming)
     content = _content(file, done.sha256, done.size, raw, provenance)
@@ -79,9 +80,21 @@ async def carry(fetcher: Fetcher, store: Store, file: File, incoming: Path, on_e
     return Carried(content, done.bytes, done.seconds)
 
 
+async def _complete(fetcher: Fetcher, store: Store, file: File, found: Content, incoming: Path) -> Content:
+    """Bring what belongs to a file that is in its place, and was not to be had before (rule 5)."""
+    if file.provenance is None or found.provenance:
+        return found
+    provenance = await _bring_provenance(fetcher, store, file, found.sha256, incoming)
+    digest = "" if provenance is None else hashlib.sha256(provenance).hexdigest()
+    return msgspec.structs.replace(found, provenance=digest)
+
+
 async def _find(store: Store, file: File) -> Content | None:
-    """Return what is in the store under the digest that the index names (rule 1)."""
-    sha256 = file.hashes.get("sha256")
+    """Return what is in the store under the digest that the index names (rule 1).
+
+    Of a source distribution nothing there says what it requires: it comes once more.
+    """
+    sha256 = file.hashes.get("sha256") if file.is_wheel else None
     stored = None if sha256 is None else await store.stat(file_key(sha256, file.filename))
     if sha256 is None or stored is None or file.size not in (None, stored.size):
         return None
@@ -97,7 +110,7 @@ def _content(file: File, sha256: str, size: int, raw: bytes | None, provenance: 
     return Content(
         sha256,
         size,
-        metadata="" if raw is None else hashlib.sha256(raw).hexdigest(),
+        metadata="" if raw is None or not file.is_wheel else hashlib.sha256(raw).hexdigest(),
         provenance="" if provenance is None else hashlib.sha256(provenance).hexdigest(),
         requires=requires,
         requires_python=requires_python,

@@ -104,6 +104,14 @@ class Means:
 
     def __post_init__(self) -> None:
         self._room = Semaphore(self.carrier.room)
+        self._told: set[type[FetcherError] | None] = set()
+
+    def tell_once(self, happening: Happening) -> None:
+        """Tell of an error that every project may have, unless one of its kind was told."""
+        kind = None if happening.error is None else type(happening.error)
+        if kind not in self._told:
+            self._told.add(kind)
+            self.tell(happening)
 
     async def page(self, name: str, *, refresh: bool = False) -> Project:
         """Return the page of a project, which is read once in a run."""
@@ -177,6 +185,8 @@ class _Turn:
             self._means.tell(Happening(self._name, file.filename, "failed", file, error=error))
         for error in chosen.errors:
             self._means.tell(Happening(self._name, "", "missing", error=error))
+        for error in chosen.general:
+            self._means.tell_once(Happening(self._name, "", "missing", error=error))
         await self._conclude(chosen.errors)
 
     async def _bring_wanted(self, *, refresh: bool) -> Chosen:

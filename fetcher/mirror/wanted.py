@@ -8,12 +8,13 @@ Rules:
 3. Where several requirements for the same target name a project, the version that all of them admit is wanted as well:
    what an installer ends at is there, also where none of them alone would take it.
 4. A file that was named by its URL or by a lock is taken as it is.
-5. What one requirement has no file for is an error of its own.
+5. What one requirement has no file for is an error of its own; of an index that is taken as a whole it is none.
+6. Constraints narrow what requirements admit, and ask for nothing themselves.
 
 This file is pure.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -36,7 +37,8 @@ __all__ = ["Ask", "Choice", "Chosen", "Pick", "choose", "named_files"]
 class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     """Why files of a project are wanted: a requirement, or a file itself (`filename` and `listing`).
 
-    `target` is the place of one among those of the choice, None for each.  `hashes` are (algorithm, digest).
+    `target` is the place of one among those of the choice, None for each.  `hashes` are (algorithm, digest).  `named`:
+    somebody asked for the project itself, not for all that an index has.
     """
 
     specifier: str = ""
@@ -45,6 +47,7 @@ class Ask(msgspec.Struct, frozen=True, omit_defaults=True):
     target: int | None = None
     filename: str = ""
     listing: Listing | None = None
+    named: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Choice:
     """How much of what is asked for is taken.
 
     `targets` None: the files for every platform.  `newest` versions of each requirement, None: every one.  `sdists`:
-    the source distributions of each version, too.
+    the source distributions of each version, too.  `constraints` are specifiers by normalized project name.
     """
 
     targets: tuple[Target, ...] | None
@@ -60,6 +63,11 @@ class Choice:
     since: datetime | None = None
     formats: Formats = field(default_factory=Formats)
     sdists: bool = False
+    constraints: Mapping[str, str] = field(default_factory=dict)
+
+    def admits(self, project: str, specifier: str) -> SpecifierSet:
+        """Return what a requirement admits, constraints applied (rule 6)."""
+        return SpecifierSet(",".join(filter(None, (specifier, self.constraints.get(project)))))
 
     def numbers(self, ask: Ask) -> Sequence[int | None]:
         """Return the places of the targets that are asked for; one None for every platform."""
@@ -82,10 +90,14 @@ class Pick:
 
 @dataclass
 class Chosen:
-    """The files that are wanted of a project, by name; and why what else was asked for cannot be had."""
+    """The files that are wanted of a project, by name; and why what else was asked for cannot be had.
+
+    `general` errors are those of the whole index, which every project of it has.
+    """
 
     picks: dict[str, Pick] = field(default_factory=dict)
     errors: list[FetcherError] = field(default_factory=list)
+    general: list[FetcherError] = field(default_factory=list)
 
     def add(self, files: Iterable[File], number: int | None, extras: tuple[str, ...]) -> None:
         """Take files for a target."""
@@ -98,6 +110,7 @@ class Chosen:
             for number, extras in pick.wanted_by:
                 self.add([pick.file], number, extras)
         self.errors += other.errors
+        self.general += other.general
 
 
 def choose(project: Project, asks: Iterable[Ask], choice: Choice) -> Chosen:
@@ -110,7 +123,7 @@ def choose(project: Project, asks: Iterable[Ask], choice: Choice) -> Chosen:
     for number, wanted in by_target.items():
         for ask in wanted:
             _take(chosen, project, ask, number, choice)
-        together = SpecifierSet(",".join(sorted({ask.specifier for ask in wanted} - {""})))
+        together = choice.admits(project.name, ",".join(sorted({ask.specifier for ask in wanted} - {""})))
         if len({ask.specifier for ask in wanted}) > 1:
             extras = tuple(sorted({extra for ask in wanted for extra in ask.extras}))
             chosen.add(_files(project, together, frozenset(), number, choice), number, extras)
@@ -119,14 +132,16 @@ def choose(project: Project, asks: Iterable[Ask], choice: Choice) -> Chosen:
 
 def _take(chosen: Chosen, project: Project, ask: Ask, number: int | None, choice: Choice) -> None:
     """Take what one requirement wants for one target."""
-    specifier = SpecifierSet(ask.specifier)
+    specifier = choice.admits(project.name, ask.specifier)
     try:
         files = list(_files(project, specifier, frozenset(ask.hashes), number, choice))
-        if not files and choice.since is None:
+        if not files and ask.named and choice.since is None:
+            for file in _files(project, specifier, frozenset(), number, choice):
+                demand(file, frozenset(ask.hashes))  # says which digest it has instead
             requirement = Requirement(f"{project.name}{specifier}")
             raise explain_none(project, requirement, choice.target(number), choice.formats)
     except FetcherError as error:
-        chosen.errors.append(error)
+        (chosen.errors if ask.named else chosen.general).append(error)
     else:
         chosen.add(files, number, ask.extras)
 

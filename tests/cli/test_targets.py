@@ -317,7 +317,7 @@ class TestOptions:
 
     @pytest.mark.parametrize(
         "option",
-        ["-c constraints.txt", "--constraint x", "-e .", "--editable .", "-f https://u:S3CR3T@h/",
+        ["-e .", "--editable .", "-f https://u:S3CR3T@h/",
          "--find-links=S3CR3T", "--no-index", "--pre", "--unknown",
          "-", "--", "-x S3CR3T"],
     )  # fmt: skip
@@ -325,6 +325,32 @@ class TestOptions:
         with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: the option .* is not supported") as caught:
             read_requested([], [write(f"demo\n{option}")])
         assert "S3CR3T" not in str(caught.value)
+
+
+class TestConstraints:
+    """They narrow what is asked for, and ask for nothing themselves."""
+
+    def test_in_a_file_and_by_the_flag(self, write: Write) -> None:
+        path = write("-c c.txt\nDemo>=1\nother")
+        (path.parent / "c.txt").write_text("demo<3 # why\nnobody==1\nother==2; python_version < '3'")
+        (path.parent / "d.txt").write_text("demo!=2")
+        read = read_requested(["demo"], [path], constraints=[path.parent / "d.txt"])
+        assert read.constraints == {"demo": "<3,!=2", "nobody": "==1"}
+        narrowed = [str(target.requirement.specifier) for target in read.targets if target.requirement is not None]
+        assert [set(filter(None, each.split(","))) for each in narrowed] == [{"<3", "!=2"}, {">=1", "<3", "!=2"}, set()]
+        assert read.count == 3
+
+    @pytest.mark.parametrize("line", ["https://host/demo-1.0.tar.gz", "demo @ https://host/x.whl", "demo[x]<2", "???"])
+    def test_what_is_none(self, write: Write, line: str) -> None:
+        path = write("demo")
+        (path.parent / "c.txt").write_text(f"\n{line}\n")
+        with pytest.raises(ConfigError, match=r"c\.txt, line 2: "):
+            read_requested([], [path], constraints=[path.parent / "c.txt"])
+
+    @pytest.mark.parametrize("line", ["-c nobody.txt", "--constraint https://host/c.txt"])
+    def test_what_cannot_be_read(self, write: Write, line: str) -> None:
+        with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: "):
+            read_requested([], [write(f"demo\n{line}")])
 
 
 class TestFormatLines:

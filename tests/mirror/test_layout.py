@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, strategies as st
 from made_up import content, entry, file, sha256
 
-from fetcher.index.files import Project
 from fetcher.index.pages import parse_page
 from fetcher.index.root_page import parse_root
 from fetcher.mirror.layout import (
@@ -22,6 +22,9 @@ from fetcher.mirror.layout import (
     sidecar_key,
 )
 from fetcher.mirror.records import Entry, Facts
+
+if TYPE_CHECKING:
+    from fetcher.index.files import Project
 
 URL = "http://mirror/some/where/simple/demo/"
 WHEEL = "demo-1.0-py3-none-any.whl"
@@ -71,11 +74,6 @@ def test_upload_time_and_what_is_not_there() -> None:
     assert [found.filename for found in as_json.files] == [found.filename for found in as_html.files] == [WHEEL]
     assert as_json.files[0].sidecar is None
     assert not as_json.files[0].yanked
-
-
-def test_a_source_distribution_advertises_no_metadata() -> None:
-    for page in both(entry(file("demo-1.0.tar.gz"), content("a", metadata=B))):
-        assert page.files[0].sidecar is None
 
 
 def test_python_that_only_metadata_tells() -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from made_up import INDEX, file, project, sha256
 
 from fetcher.errors import HashMismatch, NotFound
-from fetcher.index.files import Project
 from fetcher.index.formats import Formats
 from fetcher.index.target import describe_python
 from fetcher.mirror.records import Listing
 from fetcher.mirror.wanted import Ask, Choice, choose, named_files
+
+if TYPE_CHECKING:
+    from fetcher.index.files import Project
 
 LINUX = describe_python("3.12", ["manylinux_2_28_x86_64"])
 WINDOWS = describe_python("3.11", ["win_amd64"])
