@@ -23,7 +23,7 @@ from fetcher.cli.sources import read_asked, read_sources
 from fetcher.client import Fetcher
 from fetcher.disk import on_disk
 from fetcher.errors import DiskError, FetcherError
-from fetcher.mirror.directory import Directory
+from fetcher.mirror.directory import Directory, clear
 from fetcher.mirror.job import Job
 from fetcher.mirror.layout import file_key
 from fetcher.mirror.manifest import Manifest
@@ -164,6 +164,8 @@ def mirror(settings: Settings, wish: Wish) -> NoReturn:
         async with AsyncExitStack() as stack:
             means, teller = await _open(stack, settings, wish, place, requested, display)
             await _run(Job(means), requested, wish, teller)
+            if not (teller.failed or wish.dry_run):
+                await clear(place.incoming)  # parts of what earlier runs wanted
             if wish.report is not None:
                 report = await teller.ledger.report(means.store.url, means.manifest)
                 await _write_report(wish.report, render_report(report))

@@ -20,7 +20,7 @@ from fetcher.disk import on_disk
 from fetcher.errors import DiskError
 from fetcher.mirror.store import Stored
 
-__all__ = ["PRIVATE", "Directory"]
+__all__ = ["PRIVATE", "Directory", "clear"]
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -34,6 +34,20 @@ PRIVATE = ".fetcher"
 PIECE = 16 << 20
 # So many names a visit to the disk.
 NAMES = 1000
+
+
+async def clear(directory: Path) -> None:
+    """Remove the files in a directory that files were on their way in.  Raises DiskError."""
+
+    def remove() -> None:
+        with _scan(directory) as entries:
+            for entry in entries:
+                os.unlink(entry.path)
+
+    try:
+        await on_disk(remove)
+    except OSError as error:
+        raise DiskError.of(str(directory), error) from error
 
 
 class Directory:

@@ -53,9 +53,10 @@ class Job:
         """Write the root pages, and remove what no page names any more."""
         await self._write_root()
         manifest = self.means.manifest
-        while keys := await manifest.dropped(KEYS):
-            await self.means.store.remove(keys)
-            await manifest.forget_dropped(keys)
+        for pages in (True, False):  # a page goes before what it names
+            while keys := await manifest.dropped(KEYS, pages=pages):
+                await self.means.store.remove(keys)
+                await manifest.forget_dropped(keys)
 
     async def _write_now_and_then(self) -> None:
         while True:
@@ -101,12 +102,7 @@ class Job:
         manifest = self.means.manifest
         known = await manifest.load(project)
         entries = dict(known.entries)
-        for filename in filenames:
-            entry = entries.pop(filename)
-            await manifest.drop(keys_of(entry))
-            await manifest.forget_file(project, filename)
-            if entry.content is not None:
-                self.means.tell(Happening(project, filename, "removed"))
+        gone = [entries.pop(filename) for filename in filenames]
         if any(entry.content is not None for entry in entries.values()):
             facts = known.facts or Facts(project)
             page = await self.means.write_page(facts, entries.values(), known.page)
@@ -115,6 +111,11 @@ class Job:
             await manifest.drop(page_keys(project))
             await manifest.forget_project(project)
             self.means.tell(Happening(project, "", "removed"))
+        for entry in gone:
+            await manifest.drop(keys_of(entry))
+            await manifest.forget_file(project, entry.filename)
+            if entry.content is not None:
+                self.means.tell(Happening(project, entry.filename, "removed"))
 
     async def _write_root(self) -> None:
         """Write the pages of the whole mirror, as far as they say something new."""

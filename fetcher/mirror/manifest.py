@@ -319,11 +319,11 @@ class Manifest:
         query = "SELECT project, filename FROM files WHERE run < ? ORDER BY project, filename"
         return await self._do(lambda: self._rows.execute(query, (self.run,)).fetchall())
 
-    async def dropped(self, most: int) -> list[str]:
-        """Return some of the keys that no page names any more."""
+    async def dropped(self, most: int, *, pages: bool) -> list[str]:
+        """Return some of the keys that are to go: those of `pages`, or what no page names any more."""
         await self.flush()
-        query = "SELECT key FROM dropped LIMIT ?"
-        return await self._do(lambda: [key for (key,) in self._rows.execute(query, (most,))])
+        query = "SELECT key FROM dropped WHERE (key LIKE 'simple/%') = ? LIMIT ?"
+        return await self._do(lambda: [key for (key,) in self._rows.execute(query, (pages, most))])
 
     async def forget_dropped(self, keys: Sequence[str]) -> None:
         """Note that keys are gone."""

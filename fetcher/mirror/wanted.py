@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from fetcher.digest import demand
-from fetcher.errors import FetcherError
+from fetcher.errors import ConfigError, FetcherError
 from fetcher.index.candidates import best_file, explain_none, versions
 from fetcher.index.files import File, Project
 from fetcher.index.formats import Formats
@@ -102,7 +102,11 @@ class Chosen:
     def add(self, files: Iterable[File], number: int | None, extras: tuple[str, ...]) -> None:
         """Take files for a target."""
         for file in files:
-            self.picks.setdefault(file.filename, Pick(file)).wanted_by.add((number, extras))
+            pick = self.picks.setdefault(file.filename, Pick(file))
+            if Listing.of(pick.file).names_other_content(Listing.of(file)):
+                self.errors.append(ConfigError(f"two different files are called {file.filename}: one of them is taken"))
+            else:
+                pick.wanted_by.add((number, extras))
 
     def join(self, other: "Chosen") -> None:
         """Take what others want besides."""

@@ -94,11 +94,12 @@ async def test_totals_and_the_largest(tmp_path: Path) -> None:
 
 async def test_dropped_keys_outlive_a_run(tmp_path: Path) -> None:
     async with Manifest(tmp_path) as manifest:
-        await manifest.drop(["x", "y", "x"])
+        await manifest.drop(["x", "y", "x", "simple/x/index.html"])
     async with Manifest(tmp_path) as manifest:
-        assert sorted(await manifest.dropped(9)) == ["x", "y"]
+        assert sorted(await manifest.dropped(9, pages=False)) == ["x", "y"]
         await manifest.forget_dropped(["x"])
-        assert await manifest.dropped(9) == ["y"]
+        assert await manifest.dropped(9, pages=False) == ["y"]
+        assert await manifest.dropped(9, pages=True) == ["simple/x/index.html"]
 
 
 async def test_one_run_at_a_time(tmp_path: Path) -> None:

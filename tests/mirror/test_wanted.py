@@ -142,6 +142,36 @@ def test_files_that_are_named() -> None:
     assert named_files("demo", [ask], []).picks[listed.filename].file.listed_by is None
 
 
+def test_two_files_of_one_name() -> None:
+    """As locks have them of projects that are built for several accelerators, each on an index of its own."""
+    one, two = (file("demo-1.0-py3-none-any.whl", hashes={"sha256": digit * 64}) for digit in "ab")
+    asks = [Ask(filename=each.filename, listing=Listing.of(each)) for each in (one, two, one)]
+    chosen = named_files("demo", asks, [])
+    assert [pick.file.hashes for pick in chosen.picks.values()] == [one.hashes]
+    assert [str(error) for error in chosen.errors] == [
+        "two different files are called demo-1.0-py3-none-any.whl: one of them is taken"
+    ]
+
+
+def test_constraints() -> None:
+    assert names([ANY], Choice((LINUX,), constraints={"demo": "<2"})) == ["demo-1.1-py3-none-any.whl"]
+    chosen = choose(PAGE, [Ask(">=2")], Choice((LINUX,), constraints={"demo": "<2"}))
+    assert "no version of demo" in str(chosen.errors[0])
+
+
+def test_what_nobody_named_may_have_nothing() -> None:
+    only_sdists = Choice((LINUX,), formats=Formats(only_binary=frozenset({":all:"})))
+    page = project("demo-1.0.tar.gz")
+    assert choose(page, [Ask(named=False)], only_sdists).errors == []
+    assert len(choose(page, [Ask()], only_sdists).errors) == 1
+
+
+def test_a_digest_that_differs_is_said() -> None:
+    ask = Ask("==1.0", hashes=(("sha256", "0" * 64),))
+    (error,) = choose(PAGE, [ask], Choice((LINUX,))).errors
+    assert isinstance(error, HashMismatch)
+
+
 @pytest.mark.parametrize("newest", [1, None])
 def test_extras_go_with_the_pick(newest: int | None) -> None:
     chosen = choose(PAGE, [Ask(extras=("a",)), Ask(extras=("b",))], Choice((LINUX,), newest=newest))
