@@ -167,7 +167,7 @@ def mirror(settings: Settings, wish: Wish) -> NoReturn:
             if not (teller.failed or wish.dry_run):
                 await clear(place.incoming)  # parts of what earlier runs wanted
             if wish.report is not None:
-                report = await teller.ledger.report(means.store.url, means.manifest)
+                report = await teller.ledger.report(place.shown, means.manifest)
                 await _write_report(wish.report, render_report(report))
         return exit_code(teller.codes or {0})
 
@@ -215,7 +215,7 @@ async def _open(
         carrier: Carrier = Looker(fetcher, wish.with_dependencies, settings.concurrency)
     else:
         carrier = LocalCarrier(fetcher, store, place.incoming, settings.concurrency, display.on_event)
-    teller = Teller(settings, store.url, display, dry=wish.dry_run)
+    teller = Teller(settings, place.shown, display, dry=wish.dry_run)
     choice = replace(wish.choice, formats=requested.formats, constraints=requested.constraints)
     return Means(fetcher, manifest, store, carrier, choice, teller.tell, wish.with_dependencies), teller
 

@@ -28,8 +28,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 @dataclass(frozen=True)
 class Place:
     """A mirror's place: a `directory`, or a `bucket` as `s3://BUCKET/PREFIX`.  `state` is where its manifest is kept,
-    `incoming` where files are on their way."""
+    `incoming` where files are on their way; `shown` is what the user called it, without a slash at the end."""
 
+    shown: str
     state: Path
     incoming: Path
     directory: Path | None = None
@@ -59,7 +60,7 @@ def place_of(to: str, state: Path | None = None) -> Place:
     if to.startswith("s3://"):
         found = parse_bucket(to, os.environ)
         kept = state or _data_directory(f"{found.endpoint} {found.url}")
-        return Place(kept, kept / "incoming", bucket=to)
+        return Place(found.url, kept, kept / "incoming", bucket=to)
     if _SCHEME.match(to):
         raise ConfigError(f"{redact(to)} is neither a directory nor s3://BUCKET/PREFIX")
     if not to or "\0" in to:
@@ -68,7 +69,8 @@ def place_of(to: str, state: Path | None = None) -> Place:
         directory = Path(to).expanduser().absolute()
     except (RuntimeError, OSError) as error:  # nobody knows that user's home, or the working directory is gone
         raise ConfigError(f"{to}: {error}") from None
-    return Place(state or directory / PRIVATE, directory / PRIVATE / "incoming", directory=directory)
+    shown = to.rstrip("/") or to
+    return Place(shown, state or directory / PRIVATE, directory / PRIVATE / "incoming", directory=directory)
 
 
 def _data_directory(bucket: str) -> Path:
