@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fetcher.errors import ConfigError
 from fetcher.index.urls import redact
-from fetcher.mirror.directory import PRIVATE, Directory
+from fetcher.mirror.directory import PRIVATE, Directory, make
 from fetcher.mirror.s3 import parse_bucket
 from fetcher.mirror.store import Store
 
@@ -43,6 +43,7 @@ class Place:
             from fetcher.mirror.object_store import ObjectStore
 
             bucket = await ObjectStore.open(self.bucket or "")
+            await make(self.incoming)
             if not bucket.answers_installers:
                 logger.warning(
                     "%s takes a page for a directory: pip and uv need a web server before it that makes simple/NAME/ "

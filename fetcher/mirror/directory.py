@@ -20,7 +20,7 @@ from fetcher.disk import on_disk
 from fetcher.errors import DiskError
 from fetcher.mirror.store import Stored
 
-__all__ = ["PRIVATE", "Directory", "clear"]
+__all__ = ["PRIVATE", "Directory", "clear", "make"]
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -36,18 +36,23 @@ PIECE = 16 << 20
 NAMES = 1000
 
 
+async def make(directory: Path) -> None:
+    """Create a directory that files may be on their way in.  Raises DiskError.
+
+    It is there for the whole run: a download removes a directory that it made and that nothing is left in.
+    """
+    await _do(directory, partial(directory.mkdir, parents=True, exist_ok=True))
+
+
 async def clear(directory: Path) -> None:
-    """Remove the files in a directory that files were on their way in.  Raises DiskError."""
+    """Remove the files in such a directory.  Raises DiskError."""
 
     def remove() -> None:
         with _scan(directory) as entries:
             for entry in entries:
                 os.unlink(entry.path)
 
-    try:
-        await on_disk(remove)
-    except OSError as error:
-        raise DiskError.of(str(directory), error) from error
+    await _do(directory, remove)
 
 
 class Directory:
@@ -65,7 +70,7 @@ class Directory:
 
     async def open(self) -> None:
         """Create the directory, and remove what a run that was killed had begun to write.  Raises DiskError."""
-        await self._do(self.incoming, self._clear)
+        await _do(self.incoming, self._clear)
 
     def _clear(self) -> None:
         self.incoming.mkdir(parents=True, exist_ok=True)
@@ -75,45 +80,46 @@ class Directory:
 
     async def place(self, key: str, path: Path, sha256: str) -> None:
         """Rename a file to its key."""
-        await self._do(self.root / key, _rename, path, self.root / key)
+        await _do(self.root / key, _rename, path, self.root / key)
 
     async def put(self, key: str, body: bytes) -> None:
         """Write a page beside its place and rename it."""
         self._number += 1
         new = self.incoming / f"{os.getpid()}-{self._number}.new"
-        await self._do(self.root / key, _write, new, self.root / key, body)
+        await _do(self.root / key, _write, new, self.root / key, body)
 
     async def get(self, key: str) -> bytes | None:
         """Read a page."""
-        return await self._do(self.root / key, _if_there, (self.root / key).read_bytes)
+        return await _do(self.root / key, _if_there, (self.root / key).read_bytes)
 
     async def stat(self, key: str) -> Stored | None:
         """Return the size of a file."""
-        return await self._do(self.root / key, _if_there, partial(_stat, self.root / key, key))
+        return await _do(self.root / key, _if_there, partial(_stat, self.root / key, key))
 
     async def digest(self, key: str) -> str | None:
         """Read a file for its SHA-256."""
         digest, start, path = hashlib.sha256(), 0, self.root / key
-        while piece := await self._do(path, _if_there, partial(_digest_piece, path, start, digest)):
+        while piece := await _do(path, _if_there, partial(_digest_piece, path, start, digest)):
             start += piece
         return None if piece is None else digest.hexdigest()
 
     async def list(self, prefix: str = "") -> AsyncIterator[Stored]:
         """Yield what is there, but for what is the mirror's own."""
         found = _walk(self.root, prefix)
-        while names := await self._do(self.root, lambda: list(islice(found, NAMES))):
+        while names := await _do(self.root, lambda: list(islice(found, NAMES))):
             for stored in names:
                 yield stored
 
     async def remove(self, keys: Iterable[str]) -> None:
         """Remove files, and the directories that are empty then."""
-        await self._do(self.root, _remove_all, self.root, list(keys))
+        await _do(self.root, _remove_all, self.root, list(keys))
 
-    async def _do(self, path: Path, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        try:
-            return await on_disk(work, *arguments)
-        except OSError as error:
-            raise DiskError.of(str(path), error) from error
+
+async def _do(path: Path, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    try:
+        return await on_disk(work, *arguments)
+    except OSError as error:
+        raise DiskError.of(str(path), error) from error
 
 
 def _if_there(read: Callable[[], T]) -> T | None:
