@@ -11,7 +11,7 @@ import click
 from fetcher.cli.mirroring import Wish, mirror
 from fetcher.cli.options import InOrder, Settings, common_options, format_options
 from fetcher.errors import ConfigError
-from fetcher.index.formats import Formats
+from fetcher.index.formats import ALL, Formats
 from fetcher.index.target import RUNNING, Target, describe_python, this_interpreter
 from fetcher.mirror.wanted import Choice
 
@@ -65,7 +65,9 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
 @click.option("--abi", "abis", multiple=True, metavar="TAG", help="Only wheels of this ABI; repeatable.")
 @click.option("--all-platforms", is_flag=True, help="The files for every Python and platform.")
 @click.option("--sdists", is_flag=True, help="Source distributions of each version, besides its wheels.")
-@click.option("--with-dependencies", is_flag=True, help="What the files depend on, too.")
+@click.option(
+    "--with-dependencies", is_flag=True, help="What the files depend on, too: of each requirement the newest that fits."
+)
 @click.option("--delete", is_flag=True, help="Remove what is not asked for, or not on the index any more.")
 @click.option(
     "--max-delete",
@@ -112,8 +114,11 @@ def _choice(formats: Formats, given: dict[str, Any]) -> Choice:
     narrowed = pythons or platforms or abis
     everywhere = everywhere or (given["all_projects"] and not narrowed)
     newest = latest or (None if every or since or given["all_projects"] else 1)
+    sdists = pop("sdists")
+    if sdists and ALL in formats.only_binary:
+        raise ConfigError("--sdists and --only-binary :all: exclude each other")
     targets = None if everywhere else _targets(pythons, platforms, abis)
-    return Choice(targets, newest, since, formats, sdists=pop("sdists"))
+    return Choice(targets, newest, since, formats, sdists=sdists)
 
 
 def _targets(pythons: tuple[str, ...], platforms: tuple[str, ...], abis: tuple[str, ...]) -> tuple[Target, ...]:

@@ -8,7 +8,7 @@ from fetcher.cli.watch import Watch
 from fetcher.download.download import Download
 from fetcher.download.events import Event, Retry
 from fetcher.errors import FetcherError, StatusError
-from fetcher.words import duration, size
+from fetcher.words import counted, duration, size
 
 __all__ = ["Tally", "kind_of"]
 
@@ -113,8 +113,11 @@ class Tally(Watch):
         go_on = "run the same command again to go on"
         if self.expected == 1:
             return f"interrupted: {go_on}"
-        of_all = "" if self.expected is None else f" of {self.expected}"
-        return f"interrupted: {self.arrived}{of_all} files {'is' if self.arrived == 1 else 'are'} there; {go_on}"
+        if self.expected is None:
+            there = f"{counted(self.arrived, 'file')} {'is' if self.arrived == 1 else 'are'}"
+        else:
+            there = f"{self.arrived} of {self.expected} files {'is' if self.arrived == 1 else 'are'}"
+        return f"interrupted: {there} there; {go_on}"
 
 
 def kind_of(error: FetcherError) -> str:

@@ -19,11 +19,13 @@ from fetcher.errors import ConfigError
 from fetcher.index.files import File
 from fetcher.index.urls import redact
 
-__all__ = ["Formats", "Kind"]
+__all__ = ["ALL", "Formats", "Kind"]
 
 Kind: TypeAlias = Literal["wheel", "sdist"]
 
-ALL, NONE = ":all:", ":none:"
+ALL = ":all:"
+"""Stands for every project."""
+NONE = ":none:"
 
 
 @dataclass(frozen=True)

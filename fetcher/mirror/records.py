@@ -103,15 +103,16 @@ class Content(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file that is in the mirror.
 
     `size` in bytes.  `sha256`, and those of its METADATA and `provenance` ("" if there is none) are in lower-case hex;
-    METADATA lies beside wheels only, for that of a source distribution is not what gets built.  `requires` and
-    `requires_python` stand as METADATA has them; a source distribution says them only if they are static (PEP 643).
+    METADATA lies beside wheels only, for that of a source distribution is not what gets built.  `requires` (None if
+    nobody knows) and `requires_python` stand as METADATA has them; a source distribution says them only if they are
+    static (PEP 643).
     """
 
     sha256: str
     size: int
     metadata: str = ""
     provenance: str = ""
-    requires: tuple[str, ...] = ()
+    requires: tuple[str, ...] | None = None
     requires_python: str = ""
 
 

@@ -3,6 +3,7 @@
 The run is the same; who carries only looks, what is put into the store goes nowhere, and the manifest is a copy.
 """
 
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from fetcher.client import Fetcher
 from fetcher.disk import on_disk
-from fetcher.errors import DiskError, FetcherError
+from fetcher.errors import ContentError, DiskError
 from fetcher.index.files import File
 from fetcher.mirror.manifest import NAME
 from fetcher.mirror.records import Content
@@ -19,6 +20,8 @@ from fetcher.mirror.store import Store, Stored
 from fetcher.mirror.transfer import Carried, read_requirements
 
 __all__ = ["Looker", "ReadOnly", "copy_manifest"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,12 @@ class Looker:
 
     async def carry(self, file: File) -> Carried:
         """Return what would be there."""
-        requires: tuple[str, ...] = ()
+        requires: tuple[str, ...] | None = None
         if self.with_dependencies:
             try:
                 requires, _ = read_requirements((await self.fetcher.metadata(file)).raw)
-            except FetcherError:
-                if file.is_wheel:
-                    raise
+            except ContentError:  # the same as for who carries: it is not known, and so said
+                logger.info("%s: what it depends on cannot be read", file.filename)
         return Carried(Content(file.hashes.get("sha256", ""), file.size or 0, requires=requires))
 
 

@@ -106,7 +106,7 @@ async def _find(store: Store, file: File) -> Content | None:
 
 
 def _content(file: File, sha256: str, size: int, raw: bytes | None, provenance: bytes | None) -> Content:
-    requires, requires_python = read_requirements(raw or b"")
+    requires, requires_python = (None, "") if raw is None else read_requirements(raw)
     return Content(
         sha256,
         size,

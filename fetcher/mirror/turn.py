@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from anyio import Semaphore, create_task_group
 
 from fetcher.client import Fetcher
-from fetcher.errors import ContentError, FetcherError, NotFound
+from fetcher.errors import ContentError, FetcherError, MetadataMissing, NotFound
 from fetcher.index.files import File, Project
 from fetcher.mirror.closure import ask_for, dependencies
 from fetcher.mirror.layout import page_keys, render_project
@@ -244,9 +244,11 @@ class _Turn:
         asks = []
         for filename, pick in chosen.picks.items():
             content = self._entries[filename].content
-            requires = () if content is None else content.requires
+            if content is not None and content.requires is None:
+                chosen.errors.append(MetadataMissing(filename, "what it depends on is not known"))
+            requires = None if content is None else content.requires
             for number, extras in pick.wanted_by:
-                for requirement in dependencies(requires, extras, self._means.choice.target(number)):
+                for requirement in dependencies(requires or (), extras, self._means.choice.target(number)):
                     try:
                         asks.append(ask_for(requirement, number))
                     except FetcherError as error:

@@ -5,8 +5,8 @@ Rules:
 1. A requirement takes the newest version that fits, as an installer would choose it; or so many of the newest; or every
    one.  For each target the best file of a version; for every platform all of its files.
 2. With a date only what was uploaded then or later; nothing since then is no failure.
-3. Where several requirements for the same target name a project, the version that all of them admit is wanted as well:
-   what an installer ends at is there, also where none of them alone would take it.
+3. Where several requirements for the same target name a project, of the versions that each admits the one that most of
+   the others admit, too, is wanted as well: an installer that has to satisfy them together ends there.
 4. A file that was named by its URL or by a lock is taken as it is.
 5. What one requirement has no file for is an error of its own; of an index that is taken as a whole it is none.
 6. Constraints narrow what requirements admit, and ask for nothing themselves.
@@ -14,9 +14,11 @@ Rules:
 This file is pure.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 import msgspec
 from packaging.requirements import Requirement
@@ -125,43 +127,47 @@ def choose(project: Project, asks: Iterable[Ask], choice: Choice) -> Chosen:
         for number in choice.numbers(ask):
             by_target.setdefault(number, []).append(ask)
     for number, wanted in by_target.items():
-        for ask in wanted:
-            _take(chosen, project, ask, number, choice)
-        together = choice.admits(project.name, ",".join(sorted({ask.specifier for ask in wanted} - {""})))
-        if len({ask.specifier for ask in wanted}) > 1:
-            extras = tuple(sorted({extra for ask in wanted for extra in ask.extras}))
-            chosen.add(_files(project, together, frozenset(), number, choice), number, extras)
+        _choose_for(chosen, project, wanted, number, choice)
     return chosen
 
 
-def _take(chosen: Chosen, project: Project, ask: Ask, number: int | None, choice: Choice) -> None:
-    """Take what one requirement wants for one target."""
-    specifier = choice.admits(project.name, ask.specifier)
-    try:
-        files = list(_files(project, specifier, frozenset(ask.hashes), number, choice))
-        if not files and ask.named and choice.since is None:
-            for file in _files(project, specifier, frozenset(), number, choice):
-                demand(file, frozenset(ask.hashes))  # says which digest it has instead
-            requirement = Requirement(f"{project.name}{specifier}")
-            raise explain_none(project, requirement, choice.target(number), choice.formats)
-    except FetcherError as error:
-        (chosen.errors if ask.named else chosen.general).append(error)
-    else:
-        chosen.add(files, number, ask.extras)
+def _choose_for(chosen: Chosen, project: Project, asks: Iterable[Ask], number: int | None, choice: Choice) -> None:
+    """Take what the requirements want for one target."""
+    found: list[tuple[Ask, list[list[File]]]] = []
+    for ask in asks:
+        try:
+            found.append((ask, _versions(project, ask, number, choice)))
+        except FetcherError as error:
+            (chosen.errors if ask.named else chosen.general).append(error)
+    # How many of the requirements admit a version; the files of one are the same whoever asks.
+    admitted = Counter(groups[0].version for _, each in found for groups in each)
+    for ask, each in found:
+        shared = max(each, key=lambda files: admitted[files[0].version], default=[])  # the best of those
+        for files in [*each[: choice.newest], shared]:
+            chosen.add(_files(files, ask, choice.target(number), choice), number, ask.extras)
 
 
-def _files(
-    project: Project, specifier: SpecifierSet, hashes: frozenset[tuple[str, str]], number: int | None, choice: Choice
-) -> Iterator[File]:
-    target = choice.target(number)
-    found = versions(
-        project, target, specifier, choice.formats, since=choice.since, hashes=hashes, every=choice.newest is None
+def _versions(project: Project, ask: Ask, number: int | None, choice: Choice) -> list[list[File]]:
+    """Return the files that one requirement admits, by version, the best first.  Raises FetcherError if it is named
+    and there are none."""
+    target, specifier = choice.target(number), choice.admits(project.name, ask.specifier)
+    find = partial(
+        versions, project, target, specifier, choice.formats, since=choice.since, every=choice.newest is None
     )
-    for files in found[: choice.newest]:
-        best = None if target is None else best_file(files, target, choice.formats.prefer)
-        sdists = [file for file in files if not file.is_wheel and file is not best] if choice.sdists else []
-        for file in files if best is None else [best, *sdists]:
-            yield demand(file, hashes)
+    found = find(hashes=frozenset(ask.hashes))
+    if not found and ask.named and choice.since is None:
+        for files in find():
+            demand(files[0], frozenset(ask.hashes))  # says which digest it has instead
+        raise explain_none(project, Requirement(f"{project.name}{specifier}"), target, choice.formats)
+    return found
+
+
+def _files(files: Sequence[File], ask: Ask, target: Target | None, choice: Choice) -> Iterator[File]:
+    """Yield those of a version's files that are taken."""
+    best = None if target is None else best_file(files, target, choice.formats.prefer)
+    sdists = [file for file in files if not file.is_wheel and file is not best] if choice.sdists else []
+    for file in files if best is None else [best, *sdists]:
+        yield demand(file, frozenset(ask.hashes))
 
 
 def named_files(project: str, asks: Iterable[Ask], indexes: Iterable[Index]) -> Chosen:

@@ -100,7 +100,8 @@ def test_kills(index: tuple[Server, Path], tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     began = time.monotonic()
     process = start(server, names, whole, tmp_path)
-    assert process.wait() == 0, process.communicate()
+    _, said = process.communicate()
+    assert process.returncode == 0, said
     undisturbed = time.monotonic() - began
     _, size = server.count()
     server.forget()
