@@ -1,6 +1,7 @@
 """The run of a mirror: projects side by side, then the pages that list them.
 
-1. What is wanted is taken project by project from the manifest; what a project's files depend on is wanted next.
+1. What is wanted is taken project by project from the manifest; what a project's files depend on is wanted next.  What
+   is wanted of a project during its turn has another turn, after it.
 2. One project's failure is noted, and is nobody else's.
 3. What no page names any more is removed last, when all pages are written.
 """
@@ -32,7 +33,8 @@ class Job:
 
     means: Means
     projects: int = 50
-    _under_way: int = field(default=0, init=False)
+    # The projects whose turn it is, and whether they are to have another.
+    _under_way: dict[str, bool] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
         """Bring what is wanted, and write the pages of its projects.
@@ -70,18 +72,21 @@ class Job:
 
         async def one(name: str) -> None:
             try:
-                await self._take_turn(name)
+                while self._under_way[name]:
+                    self._under_way[name] = False
+                    await self._take_turn(name)
             finally:
-                self._under_way -= 1
+                del self._under_way[name]
                 places.release()
                 ended.set()
 
         async with create_task_group() as tasks:
             while (names := await self.means.manifest.take(self.projects)) or self._under_way:
                 for name in names:
-                    await places.acquire()
-                    self._under_way += 1
-                    tasks.start_soon(one, name)
+                    if name not in self._under_way:
+                        await places.acquire()
+                        tasks.start_soon(one, name)
+                    self._under_way[name] = True
                 if not names:
                     await ended.wait()
                     ended = Event()
