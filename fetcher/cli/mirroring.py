@@ -104,6 +104,7 @@ class Teller:
             click.echo(f"error: {reason}", err=True)
 
     def _count(self, happening: Happening) -> None:
+        self._display.latest.pop(happening.filename, None)
         if happening.error is not None:
             self._display.finished(happening.error)
             self.codes.add(happening.error.exit_code)
@@ -113,7 +114,6 @@ class Teller:
             self._display.count_present()
             self.codes.add(0)
         elif happening.carried is not None:
-            self._display.latest.pop(happening.filename, None)
             self._display.count_brought(happening.carried.content.size, happening.carried.bytes)
             self.codes.add(0)
 

@@ -14,7 +14,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from fetcher.errors import BadPage
 
-__all__ = ["check_version", "parse_html"]
+__all__ = ["check_version", "decode_text", "parse_html"]
 
 # The charsets that pages have, by the names of the Encoding Standard.  For any other UTF-8 does: links are ASCII there.
 # Python's own list has codecs that do more than decode ("unicode_escape", "idna"); a server must not choose those.
@@ -43,7 +43,7 @@ _LONG_TAG = re.compile(r"<[A-Za-z][^<>]{65536}")
 
 def parse_html(body: bytes, charset: str | None, url: str) -> LexborHTMLParser:
     """Parse a page; `charset` is what the reply said.  Raises BadPage, naming `url`."""
-    text = _decode_text(body, charset)
+    text = decode_text(body, charset)
     if text.count("<") > _MAX_TAGS or _LONG_TAG.search(text):
         raise BadPage(url, f"it has more than {_MAX_TAGS} tags, or one of more than 64 KiB")
     if _nests_too_deep(text):
@@ -61,7 +61,8 @@ def check_version(stated: object, url: str) -> str:
     return version
 
 
-def _decode_text(body: bytes, charset: str | None) -> str:
+def decode_text(body: bytes, charset: str | None) -> str:
+    """Return the text of a page; `charset` is what the reply said."""
     for mark, codec in _BOMS:
         if body.startswith(mark):
             return body[len(mark) :].decode(codec, "replace")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from fetcher.disk import on_disk
-from fetcher.errors import DiskError
+from fetcher.errors import ConfigError, DiskError
 from fetcher.mirror.store import Stored
 
 __all__ = ["PRIVATE", "Directory", "clear", "make"]
@@ -30,6 +30,8 @@ Ts = TypeVarTuple("Ts")
 
 # What is the mirror's own, and no part of what it serves.
 PRIVATE = ".fetcher"
+# What it begins to serve.
+PUBLIC = ("index.html", "simple", "files")
 # A file is digested in pieces of so many bytes: cancellation is heard between them.
 PIECE = 16 << 20
 # So many names a visit to the disk.
@@ -69,10 +71,19 @@ class Directory:
         return str(self.root)
 
     async def open(self) -> None:
-        """Create the directory, and remove what a run that was killed had begun to write.  Raises DiskError."""
+        """Create the directory, and remove what a run that was killed had begun to write.
+
+        Raises DiskError; ConfigError for a directory that is somebody else's.
+        """
         await _do(self.incoming, self._clear)
 
     def _clear(self) -> None:
+        foreign = next((name for name in PUBLIC if (self.root / name).exists()), None)
+        if foreign is not None and not (self.root / PRIVATE).exists():
+            raise ConfigError(
+                f"{self.root / foreign} is not a mirror's, for there is no {PRIVATE} beside it: choose another "
+                f"directory, or create {self.root / PRIVATE} if it is one"
+            )
         self.incoming.mkdir(parents=True, exist_ok=True)
         for entry in os.scandir(self.incoming):
             if entry.name.endswith(".new"):

@@ -35,6 +35,8 @@ class Job:
     projects: int = 50
     # The projects whose turn it is, and whether they are to have another.
     _under_way: dict[str, bool] = field(default_factory=dict, init=False)
+    # Those whose page cannot be had in this run: nobody asks for it again.
+    _lost: set[str] = field(default_factory=set, init=False)
 
     async def run(self) -> None:
         """Bring what is wanted, and write the pages of its projects.
@@ -93,11 +95,14 @@ class Job:
 
     async def _take_turn(self, name: str) -> None:
         """Have a project's turn; what goes wrong with it is told, and noted."""
+        if name in self._lost:
+            return
         manifest = self.means.manifest
         known = await manifest.load(name)
         try:
             await take_turn(self.means, name, known)
         except FetcherError as error:
+            self._lost.add(name)
             if not isinstance(error, NotFound):
                 await manifest.note_wanted(name)  # nobody knows what is wanted of it: nothing is removed
             await manifest.note_project(known.facts or Facts(name), known.page, "failed", error)

@@ -86,12 +86,15 @@ class Listing(msgspec.Struct, frozen=True, omit_defaults=True):
     def names_other_content(self, other: "Listing") -> bool:
         """Say whether the index lists other bytes under the same name now.
 
-        A digest in common decides; without one, the size, and the URL: there is nothing else to tell them by.
+        A digest in common decides; without one, the size, if both state it, and the URL: there is nothing else to tell
+        them by.
         """
         common = self.hashes.keys() & other.hashes.keys()
         if common:
             return any(self.hashes[name] != other.hashes[name] for name in common)
-        return self.size != other.size or _path(self.url) != _path(other.url)
+        if None not in (self.size, other.size) and self.size != other.size:
+            return True
+        return _path(self.url) != _path(other.url)
 
 
 def _path(url: str) -> str:

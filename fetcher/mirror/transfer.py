@@ -32,6 +32,9 @@ __all__ = ["Carried", "LocalCarrier", "carry", "read_requirements"]
 
 logger = logging.getLogger(__name__)
 
+# In bytes: what file systems allow of a name.
+MOST_NAME = 255
+
 # A header field and its folded lines (RFC 5322 §2.2.3); the body begins after an empty line.
 _FIELD = re.compile(rb"(?im)^(requires-dist|requires-python)[ \t]*:[ \t]*(.*(?:\r?\n[ \t]+.*)*)")
 _BODY = re.compile(rb"\r?\n\r?\n")
@@ -72,7 +75,7 @@ async def carry(fetcher: Fetcher, store: Store, file: File, incoming: Path, on_e
         return Carried(await _complete(fetcher, store, file, found, incoming))
     done = await fetcher.download(file, incoming, on_event=on_event)
     raw = await _metadata(file, done.path, done.size)
-    if raw is not None and file.is_wheel:
+    if raw is not None and _has_sidecar(file):
         await store.put(sidecar_key(done.sha256, file.filename), raw)
     provenance = await _bring_provenance(fetcher, store, file, done.sha256, incoming)
     content = _content(file, done.sha256, done.size, raw, provenance)
@@ -110,11 +113,16 @@ def _content(file: File, sha256: str, size: int, raw: bytes | None, provenance: 
     return Content(
         sha256,
         size,
-        metadata="" if raw is None or not file.is_wheel else hashlib.sha256(raw).hexdigest(),
+        metadata="" if raw is None or not _has_sidecar(file) else hashlib.sha256(raw).hexdigest(),
         provenance="" if provenance is None else hashlib.sha256(provenance).hexdigest(),
         requires=requires,
         requires_python=requires_python,
     )
+
+
+def _has_sidecar(file: File) -> bool:
+    """Say whether METADATA may lie beside a file: it is a wheel, and its name leaves room for the suffix."""
+    return file.is_wheel and len(sidecar_key("", file.filename).rpartition("/")[2].encode()) <= MOST_NAME
 
 
 def read_requirements(raw: bytes) -> tuple[tuple[str, ...], str]:

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 from anyio import Semaphore, create_task_group
 
 from fetcher.client import Fetcher
-from fetcher.errors import ContentError, FetcherError, MetadataMissing, NotFound
+from fetcher.errors import BadReply, ContentError, FetcherError, MetadataMissing, NotFound, Truncated
 from fetcher.index.files import File, Project
 from fetcher.mirror.closure import ask_for, dependencies
 from fetcher.mirror.layout import page_keys, render_project
@@ -152,8 +152,8 @@ class Means:
         return digest
 
 
-# What says that the page was of another time: the file is gone, or is another.
-_OUTDATED = (NotFound, ContentError)
+# What says that the page was of another time: the file is gone, or is another, of another size for one.
+_OUTDATED = (NotFound, ContentError, BadReply, Truncated)
 
 
 async def take_turn(means: Means, name: str, known: Known) -> None:
