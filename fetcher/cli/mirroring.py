@@ -23,6 +23,7 @@ from fetcher.cli.sources import read_asked, read_sources
 from fetcher.client import Fetcher
 from fetcher.disk import on_disk
 from fetcher.errors import DiskError, FetcherError
+from fetcher.index.urls import without_secrets
 from fetcher.mirror.directory import Directory, clear
 from fetcher.mirror.job import Job
 from fetcher.mirror.layout import file_key
@@ -203,11 +204,13 @@ async def _open(
 ) -> tuple[Means, Teller]:
     """Open the mirror, its manifest and the Fetcher."""
     arguments = fetcher_arguments(settings, index_url=requested.index_url, extra=tuple(requested.extra_index_urls))
-    state, store = place.state, await _open_store(place, dry=wish.dry_run)
+    state = place.state
+    await place.check()
     if wish.dry_run:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetcher-")))
         await copy_manifest(place.state, state)
-    manifest = await stack.enter_async_context(Manifest(state))
+    manifest = await stack.enter_async_context(Manifest(state))  # it keeps others from the store
+    store = await _open_store(place, dry=wish.dry_run)
     cache = None if settings.no_cache else settings.cache_dir or state / "pages"
     fetcher = Fetcher(**arguments, cache=cache, cache_bytes=UNBOUNDED, cache_files=False, per_host=wish.per_host)
     await stack.enter_async_context(fetcher)
@@ -243,6 +246,7 @@ async def _want(means: Means, requested: Requested, wish: Wish, teller: Teller) 
             if one.error is not None:
                 teller.fail(one.text, one.error)
         await means.manifest.want(want for one in batch for want in one.wants)
+        means.secrets |= {without_secrets(one.secret): one.secret for one in batch if one.secret}
     if wish.all_projects:
         for names in _batches(await means.fetcher.projects()):
             await means.manifest.want((name, Ask(named=False)) for name in names)

@@ -36,6 +36,11 @@ class Place:
     directory: Path | None = None
     bucket: str | None = None
 
+    async def check(self) -> None:
+        """Raise ConfigError if it is somebody else's; nothing is made yet."""
+        if self.directory is not None:
+            await Directory(self.directory).check()
+
     async def open(self) -> Store:
         """Open the store, to put something in.  Raises ConfigError, DiskError."""
         if self.directory is None:

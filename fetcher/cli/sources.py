@@ -9,7 +9,7 @@ Rules:
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec import structs
@@ -23,6 +23,7 @@ from fetcher.index.files import File
 from fetcher.index.formats import Formats
 from fetcher.index.scope import Index
 from fetcher.index.target import Target as Interpreter
+from fetcher.index.urls import without_secrets
 from fetcher.mirror.closure import ask_for
 from fetcher.mirror.records import Listing
 from fetcher.mirror.wanted import Ask
@@ -34,10 +35,14 @@ _FILES = (".txt", ".in", ".toml", ".lock")
 
 @dataclass(frozen=True)
 class Asked:
-    """What one target asks for, by normalized name of the project; or why it asks for nothing."""
+    """What one target asks for, by normalized name of the project; or why it asks for nothing.
+
+    `secret` is the URL it names, if that holds one: what is asked for is kept without.
+    """
 
     text: str
     wants: Sequence[tuple[str, Ask]] = ()
+    secret: str = field(default="", repr=False)
     error: FetcherError | None = None
 
 
@@ -81,15 +86,14 @@ def read_asked(
     indexes = list(indexes)
     for target in targets:
         try:
-            yield Asked(target.text, list(_asks(target, interpreters, indexes)))
+            file = named_file(target, indexes)
+            secret = file.url if file is not None and without_secrets(file.url) != file.url else ""
+            yield Asked(target.text, list(_asks(target, file, interpreters)), secret)
         except FetcherError as error:
             yield Asked(target.text, error=error)
 
 
-def _asks(
-    target: Target, interpreters: Sequence[Interpreter] | None, indexes: Sequence[Index]
-) -> Iterator[tuple[str, Ask]]:
-    file = named_file(target, indexes)
+def _asks(target: Target, file: File | None, interpreters: Sequence[Interpreter] | None) -> Iterator[tuple[str, Ask]]:
     name, ask = _of_file(file) if file is not None else _of_requirement(target)
     if target.locked is not None:
         yield name, structs.replace(ask, target=target.locked.target)

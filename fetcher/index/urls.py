@@ -31,6 +31,7 @@ __all__ = [
     "redact",
     "segments_of",
     "split_userinfo",
+    "without_secrets",
 ]
 
 HIDDEN = "***"
@@ -154,6 +155,14 @@ def is_signed(url: URL) -> bool:
 def file_name(url: URL) -> str:
     """Return the last path segment, decoded once."""
     return unquote(url.raw_path.rpartition("/")[2])
+
+
+def without_secrets(url: str) -> str:
+    """Return an http(s) URL as it may be kept: without userinfo, and without a query that holds a signature."""
+    if "@" not in url and "?" not in url:  # nearly all; a page may have ten thousand
+        return url
+    bare = str(split_userinfo(parse_url(url))[0])
+    return bare if redact(bare) == bare else bare.partition("?")[0]
 
 
 def redact(text: str | URL) -> str:

@@ -9,7 +9,7 @@ Keys are made by `layout` of names that were looked at; none leads out of the di
 import hashlib
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -71,19 +71,25 @@ class Directory:
         return str(self.root)
 
     async def open(self) -> None:
-        """Create the directory, and remove what a run that was killed had begun to write.
-
-        Raises DiskError; ConfigError for a directory that is somebody else's.
-        """
+        """Create the directory, and remove what a run that was killed had begun to write.  Raises DiskError."""
         await _do(self.incoming, self._clear)
 
-    def _clear(self) -> None:
-        foreign = next((name for name in PUBLIC if (self.root / name).exists()), None)
-        if foreign is not None and not (self.root / PRIVATE).exists():
+    async def check(self) -> None:
+        """Raise ConfigError for a directory that is somebody else's; DiskError."""
+        foreign = await _do(self.root, self._foreign)
+        if foreign is not None:
             raise ConfigError(
                 f"{self.root / foreign} is not a mirror's, for there is no {PRIVATE} beside it: choose another "
                 f"directory, or create {self.root / PRIVATE} if it is one"
             )
+
+    def _foreign(self) -> str | None:
+        """Return what is there in the place of a mirror."""
+        if (self.root / PRIVATE).exists():
+            return None
+        return next((name for name in PUBLIC if (self.root / name).exists()), None)
+
+    def _clear(self) -> None:
         self.incoming.mkdir(parents=True, exist_ok=True)
         for entry in os.scandir(self.incoming):
             if entry.name.endswith(".new"):
@@ -113,6 +119,10 @@ class Directory:
         while piece := await _do(path, _if_there, partial(_digest_piece, path, start, digest)):
             start += piece
         return None if piece is None else digest.hexdigest()
+
+    async def missing(self, expected: Mapping[str, int | None]) -> set[str]:
+        """Look for each."""
+        return await _do(self.root, _missing, self.root, expected) if expected else set()
 
     async def list(self, prefix: str = "") -> AsyncIterator[Stored]:
         """Yield what is there, but for what is the mirror's own."""
@@ -161,6 +171,19 @@ def _stat(path: Path, key: str) -> Stored | None:
     """Return what is said of a file; what is no file is not there."""
     found = path.stat()
     return Stored(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
+
+
+def _missing(root: Path, expected: Mapping[str, int | None]) -> set[str]:
+    missing = set()
+    for key, size in expected.items():
+        try:
+            found = os.stat(f"{root}{os.sep}{key}")
+        except (FileNotFoundError, NotADirectoryError):
+            missing.add(key)
+        else:
+            if size not in (None, found.st_size):
+                missing.add(key)
+    return missing
 
 
 def _digest_piece(path: Path, start: int, digest: "_Hash") -> int:

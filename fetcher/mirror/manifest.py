@@ -26,16 +26,20 @@ from anyio import CancelScope, Lock
 from fetcher.disk import on_disk
 from fetcher.download.lock import lock
 from fetcher.errors import ConfigError, DiskError, FetcherError
+from fetcher.mirror.layout import page_keys
+from fetcher.mirror.plan import keys_of
 from fetcher.mirror.records import Content, Entry, Facts, Listing
 from fetcher.mirror.wanted import Ask
 
-__all__ = ["NAME", "Known", "Manifest"]
+__all__ = ["NAME", "UNKNOWN", "Known", "Manifest"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 # Of the file, in the directory of the state.
 NAME = "manifest.sqlite3"
+# In the place of a page's digest: it is being written, or was when the run ended.
+UNKNOWN = "?"
 # The layout of the tables below.
 LAYOUT = 1
 # So many rows are worth a transaction.
@@ -102,6 +106,8 @@ class Manifest:
         self._turn = Lock()
         self._waiting: list[tuple[str, tuple[object, ...]]] = []
         self.run = 0
+        # Whether there may be keys that are to go.
+        self._drops = True
 
     async def __aenter__(self) -> Self:
         await self._do(self._open)
@@ -134,6 +140,7 @@ class Manifest:
             "SELECT max(run) FROM (SELECT max(run) AS run FROM projects UNION ALL SELECT max(run) FROM files)"
         ).fetchone()
         self.run = latest or 0
+        self._drops = self._rows.execute("SELECT 1 FROM dropped LIMIT 1").fetchone() is not None
 
     def _close(self) -> None:
         self._rows.close()
@@ -227,6 +234,7 @@ class Manifest:
             entry.reason,
         )
         await self._note(_PUT_FILE, row)
+        await self.keep(keys_of(entry))
 
     async def note_listing(self, entry: Entry) -> None:
         """Note what the index says now of a file that this run does not want."""
@@ -247,10 +255,22 @@ class Manifest:
         row = (facts.name, self.run, msgspec.json.encode(facts), page, outcome, *said)
         await self._note(_PUT_PROJECT, row)
 
+    async def note_page(self, project: str, page: str) -> None:
+        """Note the digest of a project's page at once, before anything else is done."""
+        await self._note("UPDATE projects SET page = ? WHERE name = ?", (page, project))
+        await self.keep(page_keys(project))
+        await self.flush()
+
     async def drop(self, keys: Iterable[str]) -> None:
         """Note keys that no page will name any more."""
         for key in keys:
+            self._drops = True
             await self._note("INSERT OR IGNORE INTO dropped VALUES (?)", (key,))
+
+    async def keep(self, keys: Iterable[str]) -> None:
+        """Note keys that a page will name after all."""
+        for key in keys if self._drops else ():
+            await self._note("DELETE FROM dropped WHERE key = ?", (key,))
 
     async def forget_file(self, project: str, filename: str) -> None:
         """Know nothing of a file any more."""

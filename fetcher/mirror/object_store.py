@@ -18,7 +18,7 @@ Rules:
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import islice
@@ -136,6 +136,10 @@ class ObjectStore:
                 await on_disk(digest.update, chunk)
             return digest.hexdigest()
         return None
+
+    async def missing(self, expected: Mapping[str, int | None]) -> set[str]:
+        """Return none: each would be a request."""
+        return set()
 
     async def list(self, prefix: str = "") -> AsyncIterator[Stored]:
         """Yield everything whose key begins so, in no order; constant memory.

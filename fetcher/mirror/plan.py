@@ -17,7 +17,7 @@ from fetcher.index.files import File
 from fetcher.mirror.layout import file_key, provenance_key, sidecar_key
 from fetcher.mirror.records import Content, Entry, Listing
 
-__all__ = ["Plan", "as_failed", "as_fetched", "keys_of", "may_remove", "plan_project"]
+__all__ = ["Plan", "as_failed", "as_fetched", "keys_of", "may_remove", "plan_project", "sizes_of"]
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,21 @@ def as_failed(project: str, file: File, before: Entry | None, error: FetcherErro
 
 
 def keys_of(entry: Entry) -> list[str]:
-    """Return the keys that a file has in the store; none if it is not there."""
+    """Return the keys that a file has in the store, its own first; none if it is not there."""
+    return list(sizes_of(entry))
+
+
+def sizes_of(entry: Entry) -> dict[str, int | None]:
+    """Return the keys that a file has in the store, with their sizes in bytes where they are known."""
     content = entry.content
     if content is None:
-        return []
-    keys = [file_key(content.sha256, entry.filename)]
+        return {}
+    sizes: dict[str, int | None] = {file_key(content.sha256, entry.filename): content.size}
     if content.metadata:
-        keys.append(sidecar_key(content.sha256, entry.filename))
+        sizes[sidecar_key(content.sha256, entry.filename)] = None
     if content.provenance:
-        keys.append(provenance_key(content.sha256, entry.filename))
-    return keys
+        sizes[provenance_key(content.sha256, entry.filename)] = None
+    return sizes
 
 
 def may_remove(count: int, files: int, most_percent: float) -> bool:

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from fetcher.index.files import File, Project
 from fetcher.index.scope import Index
-from fetcher.index.urls import redact
+from fetcher.index.urls import redact, without_secrets
 
 __all__ = ["Content", "Entry", "Facts", "Listing"]
 
@@ -53,16 +53,16 @@ class Listing(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, file: File) -> "Listing":
-        """Return what is said of a file."""
+        """Return what is said of a file, without secrets: it is kept."""
         return cls(
-            file.url,
+            without_secrets(file.url),
             file.hashes,
             file.size,
             file.requires_python,
             file.yanked,
             file.yanked_reason,
             file.upload_time,
-            file.provenance,
+            None if file.provenance is None else without_secrets(file.provenance),
             "" if file.listed_by is None else file.listed_by.url,
         )
 

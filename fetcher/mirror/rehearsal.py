@@ -5,7 +5,7 @@ The run is the same; who carries only looks, what is put into the store goes now
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,10 @@ class ReadOnly:
     async def digest(self, key: str) -> str | None:
         """Return the digest of what is there."""
         return await self.store.digest(key)
+
+    async def missing(self, expected: Mapping[str, int | None]) -> set[str]:
+        """Return what is not there."""
+        return await self.store.missing(expected)
 
     def list(self, prefix: str = "") -> AsyncIterator[Stored]:
         """Yield what is there."""

@@ -4,7 +4,7 @@ A key is a relative path of `/`-separated segments, such as `simple/numpy/index.
 key finds what was there before or what was put there, whole; never a part.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,9 @@ class Store(Protocol):
 
         It is computed from the bytes, or what the store keeps beside them.
         """
+
+    async def missing(self, expected: Mapping[str, int | None]) -> set[str]:
+        """Return those keys that are not there, or not in their size, as far as that costs next to nothing."""
 
     def list(self, prefix: str = "") -> AsyncIterator[Stored]:
         """Yield everything whose key begins so, in no order; constant memory."""

@@ -104,6 +104,8 @@ async def _find(store: Store, file: File) -> Content | None:
     if await store.digest(stored.key) != sha256:
         return None
     raw = await store.get(sidecar_key(sha256, file.filename))
+    if raw is None:  # it comes once more, with what belongs to it
+        return None
     provenance = await store.get(provenance_key(sha256, file.filename))
     return _content(file, sha256, stored.size, raw, provenance)
 

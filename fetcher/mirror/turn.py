@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
 from anyio import Semaphore, create_task_group
 
 from fetcher.client import Fetcher
@@ -20,8 +21,8 @@ from fetcher.errors import BadReply, ContentError, FetcherError, MetadataMissing
 from fetcher.index.files import File, Project
 from fetcher.mirror.closure import ask_for, dependencies
 from fetcher.mirror.layout import page_keys, render_project
-from fetcher.mirror.manifest import Known, Manifest
-from fetcher.mirror.plan import Plan, as_failed, as_fetched, keys_of, plan_project
+from fetcher.mirror.manifest import UNKNOWN, Known, Manifest
+from fetcher.mirror.plan import Plan, as_failed, as_fetched, keys_of, plan_project, sizes_of
 from fetcher.mirror.records import Entry, Facts
 from fetcher.mirror.store import Store
 from fetcher.mirror.transfer import Carried
@@ -90,7 +91,7 @@ class Means:
     """What a run has to work with.
 
     `tell` is called in the event loop with each outcome, and must return soon.  `with_dependencies`: what files depend
-    on is wanted, too.
+    on is wanted, too.  `secrets` are the URLs that hold some, by what is kept of them.
     """
 
     fetcher: Fetcher
@@ -100,6 +101,7 @@ class Means:
     choice: Choice
     tell: Callable[[Happening], None]
     with_dependencies: bool = False
+    secrets: dict[str, str] = field(default_factory=dict)
     _pages: _Pages = field(default_factory=_Pages, init=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +149,7 @@ class Means:
         as_json, as_html = render_project(facts, entries)
         digest = hashlib.sha256(as_json + as_html).hexdigest()
         if digest != before:
+            await self.manifest.note_page(facts.name, UNKNOWN)  # until both are written
             for key, page in zip(page_keys(facts.name), (as_json, as_html), strict=True):
                 await self.store.put(key, page)
         return digest
@@ -193,16 +196,27 @@ class _Turn:
     async def _bring_wanted(self, *, refresh: bool) -> Chosen:
         """Bring the files that are wanted, as far as they are not there."""
         self._errors.clear()
-        chosen = named_files(self._name, self._known.asks, self._means.fetcher.indexes)
+        means = self._means
+        chosen = named_files(self._name, self._known.asks, means.fetcher.indexes, means.secrets)
         listed: Sequence[File] = ()
         if asks := [ask for ask in self._known.asks if ask.listing is None]:
             page = await self._means.page(self._name, refresh=refresh)
             self._facts, listed = Facts.of(page), page.files
             chosen.join(choose(page, asks, self._means.choice))
+        await self._look(chosen)
         plan = plan_project(self._entries, [pick.file for pick in chosen.picks.values()], listed)
         await self._note(plan)
         await self._means.bring(plan.fetch, self._arrived)
         return chosen
+
+    async def _look(self, chosen: Chosen) -> None:
+        """Know nothing of what somebody took out of the store, as far as that can be told for nothing."""
+        wanted = [self._entries[name] for name in chosen.picks if name in self._entries]
+        expected = {key: size for entry in wanted for key, size in sizes_of(entry).items()}
+        missing = await self._means.store.missing(expected)
+        for entry in wanted if missing else ():
+            if not missing.isdisjoint(sizes_of(entry)):
+                self._entries[entry.filename] = msgspec.structs.replace(entry, content=None)
 
     async def _note(self, plan: Plan) -> None:
         """Note what needs no fetching."""
@@ -258,6 +272,8 @@ class _Turn:
     async def _conclude(self, errors: Sequence[FetcherError]) -> None:
         """Write the project's page, if there is something to list, and note what became of it."""
         page = self._known.page
+        if page and await self._means.store.missing(dict.fromkeys(page_keys(self._name))):
+            page = UNKNOWN
         if page or any(entry.content is not None for entry in self._entries.values()):
             page = await self._means.write_page(self._facts, self._entries.values(), page)
         await self._means.manifest.drop(self._superseded)  # no page names them from here on

@@ -170,12 +170,19 @@ def _files(files: Sequence[File], ask: Ask, target: Target | None, choice: Choic
         yield demand(file, frozenset(ask.hashes))
 
 
-def named_files(project: str, asks: Iterable[Ask], indexes: Iterable[Index]) -> Chosen:
-    """Return the files of a project that were named themselves (rule 4)."""
+def named_files(
+    project: str, asks: Iterable[Ask], indexes: Iterable[Index], secrets: Mapping[str, str] | None = None
+) -> Chosen:
+    """Return the files of a project that were named themselves (rule 4).
+
+    `secrets` are the URLs that hold some, by what is kept of them.
+    """
     by_url = {index.url: index for index in indexes}
     chosen = Chosen()
     for ask in asks:
         if ask.listing is not None:
             file = ask.listing.file(project, ask.filename, by_url.get(ask.listing.index))
+            if file.url in (secrets or {}):
+                file = msgspec.structs.replace(file, url=(secrets or {})[file.url])
             chosen.add([file], ask.target, ask.extras)
     return chosen
