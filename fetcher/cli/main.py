@@ -16,6 +16,7 @@ _COMMANDS = {
     "get": "Download wheels and source distributions.",
     "metadata": "Print the METADATA of wheels.",
     "prefetch": "Make or update a static mirror of what is named.",
+    "verify": "Say whether a mirror is what it should be, and repair it.",
 }
 
 

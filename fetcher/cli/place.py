@@ -15,7 +15,7 @@ from fetcher.errors import ConfigError
 from fetcher.index.urls import redact
 from fetcher.mirror.directory import PRIVATE, Directory, make
 from fetcher.mirror.s3 import parse_bucket
-from fetcher.mirror.store import Store
+from fetcher.mirror.store import Inspected
 
 __all__ = ["Place", "place_of"]
 
@@ -41,7 +41,18 @@ class Place:
         if self.directory is not None:
             await Directory(self.directory).check()
 
-    async def open(self) -> Store:
+    def to_read(self) -> Inspected:
+        """Return the store, to look at it: nothing is made or tried, and nobody needs the right to write.
+
+        Raises ConfigError.
+        """
+        if self.directory is not None:
+            return Directory(self.directory)
+        from fetcher.mirror.object_store import ObjectStore
+
+        return ObjectStore(parse_bucket(self.bucket or "", os.environ))
+
+    async def open(self) -> Inspected:
         """Open the store, to put something in.  Raises ConfigError, DiskError."""
         if self.directory is None:
             # Imported here: it needs an extra, and takes a while.

@@ -8,7 +8,7 @@ nor, but for the files under way, on that of the files.
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from typing import Self
+from typing import Self, TypeVar
 
 import click
 
@@ -18,7 +18,7 @@ from fetcher.cli.painter import Lines, Painter
 from fetcher.cli.screen import Screen
 from fetcher.cli.tally import Tally
 
-__all__ = ["Display", "display_for"]
+__all__ = ["Display", "display_for", "furnish"]
 
 
 class Display(Tally):
@@ -49,9 +49,16 @@ class Display(Tally):
             click.echo(self.summary(), err=True)
 
 
+D = TypeVar("D", bound=Display)
+
+
 def display_for(settings: Settings) -> Display:
     """Return a display where and how the settings and stderr want it."""
-    display = Display(quiet=settings.quiet)
+    return furnish(Display(quiet=settings.quiet), settings)
+
+
+def furnish(display: D, settings: Settings) -> D:
+    """Give a display who paints it, where and how the settings and stderr want it."""
     if not settings.quiet and not settings.no_progress:
         # A dumb terminal understands no cursor movements.
         drawn = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")

@@ -6,11 +6,14 @@
 Keys are made by `layout` of names that were looked at; none leads out of the directory.
 """
 
+import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -32,10 +35,13 @@ Ts = TypeVarTuple("Ts")
 PRIVATE = ".fetcher"
 # What it begins to serve.
 PUBLIC = ("index.html", "simple", "files")
-# A file is digested in pieces of so many bytes: cancellation is heard between them.
+# A file is digested in pieces of so many bytes: cancellation is heard between them.  So many are read at a time.
 PIECE = 16 << 20
+READ = 256 << 10
 # So many names a visit to the disk.
 NAMES = 1000
+# A file of which the system says so cannot be read, and others can: a bad block, missing rights.
+UNREADABLE = {errno.EIO, errno.EACCES, errno.EPERM}
 
 
 async def make(directory: Path) -> None:
@@ -115,10 +121,27 @@ class Directory:
 
     async def digest(self, key: str) -> str | None:
         """Read a file for its SHA-256."""
-        digest, start, path = hashlib.sha256(), 0, self.root / key
-        while piece := await _do(path, _if_there, partial(_digest_piece, path, start, digest)):
-            start += piece
-        return None if piece is None else digest.hexdigest()
+        reading = _Reading(self.root / key)
+        while not reading.ended:
+            if await _do(reading.path, _if_there, reading.go_on) is None:
+                return None
+        return reading.digest.hexdigest()
+
+    async def look(self, key: str) -> Stored | None:
+        """Read a file for its size and SHA-256; what is no file, or cannot be read, is said to be odd."""
+        reading = _Reading(self.root / key, only_files=True)
+        while not (reading.ended or reading.odd):
+            if await _do(reading.path, _if_there, reading.go_on_if_readable) is None:
+                return None
+        return Stored(key, reading.size, None if reading.odd else reading.digest.hexdigest(), reading.odd)
+
+    async def read(self, key: str, start: int, stop: int) -> bytes:
+        """Read a piece of a file."""
+        return await _do(self.root / key, _read_piece, self.root / key, start, stop)
+
+    async def clear(self, key: str) -> None:
+        """Remove a file, a link or a directory with all that is in it, and a file where a directory should be."""
+        await _do(self.root / key, _clear_way, self.root, key)
 
     async def missing(self, expected: Mapping[str, int | None]) -> set[str]:
         """Look for each."""
@@ -126,7 +149,8 @@ class Directory:
 
     async def list(self, prefix: str = "") -> AsyncIterator[Stored]:
         """Yield what is there, but for what is the mirror's own."""
-        found = _walk(self.root, prefix)
+        # It begins where the prefix leads: files/ may be a link to another disk.
+        found = _walk(self.root, prefix, prefix[: prefix.rfind("/") + 1])
         while names := await _do(self.root, lambda: list(islice(found, NAMES))):
             for stored in names:
                 yield stored
@@ -186,13 +210,67 @@ def _missing(root: Path, expected: Mapping[str, int | None]) -> set[str]:
     return missing
 
 
-def _digest_piece(path: Path, start: int, digest: "_Hash") -> int:
-    """Digest a piece, and return its length."""
+@dataclass
+class _Reading:
+    """A file that is being read for its digest; with `only_files`, nothing else is."""
+
+    path: Path
+    only_files: bool = False
+    digest: "_Hash" = field(default_factory=hashlib.sha256)
+    size: int = 0
+    ended: bool = False
+    odd: str = ""
+
+    def go_on_if_readable(self) -> bool:
+        """Read a piece, or say why not."""
+        try:
+            return self.go_on()
+        except OSError as error:
+            if error.errno not in UNREADABLE:
+                raise
+            self.odd = f"it cannot be read: {error.strerror}"
+            return True
+
+    def go_on(self) -> bool:
+        """Read a piece."""
+        if self.only_files and not self.size:
+            self.odd = _oddity(self.path.lstat().st_mode)
+        if self.odd:
+            return True
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.size)
+            stop = self.size + PIECE
+            while not self.ended and self.size < stop:
+                chunk = file.read(READ)
+                self.digest.update(chunk)
+                self.size += len(chunk)
+                self.ended = not chunk
+        return True
+
+
+def _oddity(mode: int) -> str:
+    """Return what is there instead of a file."""
+    if stat.S_ISREG(mode):
+        return ""
+    kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}
+    return f"{kinds.get(stat.S_IFMT(mode), 'no regular file')} is in its place"
+
+
+def _read_piece(path: Path, start: int, stop: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
-        piece = file.read(PIECE)
-    digest.update(piece)
-    return len(piece)
+        return file.read(stop - start)
+
+
+def _clear_way(root: Path, key: str) -> None:
+    path = root / key
+    for folder in [root / parent for parent in reversed(Path(key).parents)]:
+        if folder != root and not folder.is_dir():
+            folder.unlink(missing_ok=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _walk(root: Path, prefix: str, folder: str = "") -> Iterator[Stored]:
@@ -204,7 +282,11 @@ def _walk(root: Path, prefix: str, folder: str = "") -> Iterator[Stored]:
                 if key != PRIVATE and f"{key}/".startswith(prefix[: len(key) + 1]):
                     yield from _walk(root, prefix, f"{key}/")
             elif key.startswith(prefix):
-                yield Stored(key, entry.stat(follow_symlinks=False).st_size)
+                try:
+                    size = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:  # it was removed meanwhile
+                    continue
+                yield Stored(key, size)
 
 
 @contextmanager

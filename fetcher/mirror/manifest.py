@@ -10,6 +10,7 @@
   place, under its digest, before it is noted here.
 - `run` is the number of the run that last wanted a row: what an older run wanted is what `--delete` is about.
 - One run at a time: a lock on a file ends with the process.
+- Who only reads needs no lock, no right to write, and sees what the latest batch left.
 """
 
 import os
@@ -65,6 +66,14 @@ CREATE TABLE IF NOT EXISTS dropped (key TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _PUT_FILE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_PROJECT = "INSERT OR REPLACE INTO projects VALUES (?, ?, ?, ?, ?, ?, ?)"
+_PUT_PAGE = (
+    "INSERT INTO projects VALUES (?, ?, ?, ?, 'updated', '', '') ON CONFLICT (name) DO UPDATE SET page = excluded.page"
+)
+# A run that was killed may have noted files of a project, and not yet the project.
+_PROJECTS = (
+    "SELECT name FROM projects WHERE name > ? UNION SELECT DISTINCT project FROM files WHERE project > ?"
+    " ORDER BY 1 LIMIT ?"
+)
 
 
 @dataclass(frozen=True)
@@ -93,14 +102,16 @@ class Totals:
 
 
 class Manifest:
-    """The manifest in a directory of its own, which is created if need be.
+    """The manifest in a directory of its own, which is created if need be; `read_only`, it must be there.
 
     Use it as an async context manager, in one event loop.  Raises DiskError for what the system or SQLite says, and
-    ConfigError if another run has it.
+    ConfigError if another run has it; one that is read only says `in_use` then.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, read_only: bool = False) -> None:
         self._directory = directory
+        self._read_only = read_only
+        self.in_use = False
         self._path = directory / NAME
         self._held = -1
         self._turn = Lock()
@@ -110,7 +121,7 @@ class Manifest:
         self._drops = True
 
     async def __aenter__(self) -> Self:
-        await self._do(self._open)
+        await self._do(self._open_to_read if self._read_only else self._open)
         return self
 
     async def __aexit__(
@@ -132,9 +143,7 @@ class Manifest:
         # A kill of the process loses nothing then; a power cut loses the last transactions, and what they name stays.
         self._rows.execute("PRAGMA journal_mode = WAL")
         self._rows.execute("PRAGMA synchronous = NORMAL")
-        (layout,) = self._rows.execute("PRAGMA user_version").fetchone()
-        if layout not in (0, LAYOUT):
-            raise ConfigError(f"{self._path} has layout {layout}, and only {LAYOUT} is known: a newer fetcher wrote it")
+        self._check_layout()
         self._rows.executescript(f"PRAGMA user_version = {LAYOUT};{_TABLES}")
         (latest,) = self._rows.execute(
             "SELECT max(run) FROM (SELECT max(run) AS run FROM projects UNION ALL SELECT max(run) FROM files)"
@@ -142,9 +151,33 @@ class Manifest:
         self.run = latest or 0
         self._drops = self._rows.execute("SELECT 1 FROM dropped LIMIT 1").fetchone() is not None
 
+    def _open_to_read(self) -> None:
+        self.in_use = _is_locked(self._directory / "lock")
+        address = self._path.absolute().as_uri()
+        try:
+            self._connect_to_read(f"{address}?mode=rw")
+        except sqlite3.OperationalError:
+            # Where nothing may be written there is no room for the index of the log: what the log has is not seen.
+            self._connect_to_read(f"{address}?immutable=1")
+
+    def _connect_to_read(self, address: str) -> None:
+        self._rows = sqlite3.connect(address, PATIENCE, isolation_level=None, check_same_thread=False, uri=True)
+        try:
+            self._rows.execute("PRAGMA query_only = ON")
+            self._check_layout()
+        except (sqlite3.Error, ConfigError):
+            self._rows.close()
+            raise
+
+    def _check_layout(self) -> None:
+        (layout,) = self._rows.execute("PRAGMA user_version").fetchone()
+        if layout not in (0, LAYOUT):
+            raise ConfigError(f"{self._path} has layout {layout}, and only {LAYOUT} is known: a newer fetcher wrote it")
+
     def _close(self) -> None:
         self._rows.close()
-        os.close(self._held)
+        if self._held >= 0:
+            os.close(self._held)
 
     async def _do(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Do something with the rows in a thread, one at a time."""
@@ -255,9 +288,9 @@ class Manifest:
         row = (facts.name, self.run, msgspec.json.encode(facts), page, outcome, *said)
         await self._note(_PUT_PROJECT, row)
 
-    async def note_page(self, project: str, page: str) -> None:
-        """Note the digest of a project's page at once, before anything else is done."""
-        await self._note("UPDATE projects SET page = ? WHERE name = ?", (page, project))
+    async def begin_page(self, project: str) -> None:
+        """Note at once that the page of a project is being written: what it says is not known until that is noted."""
+        await self._note("UPDATE projects SET page = ? WHERE name = ?", (UNKNOWN, project))
         await self.keep(page_keys(project))
         await self.flush()
 
@@ -306,7 +339,17 @@ class Manifest:
             raise
         self._rows.execute("COMMIT")
 
+    async def note_page(self, project: str, page: str) -> None:
+        """Note the digest of the page that was written, and nothing else of the project."""
+        row = (project, self.run, msgspec.json.encode(Facts(project)), page)
+        await self._note(_PUT_PAGE, row)
+
     # ---------------------------------------------------------------------------------------------- what is asked of it
+
+    async def projects(self, after: str, most: int) -> list[str]:
+        """Return the names of some projects that come after a name, in order; those without a page, too."""
+        await self.flush()
+        return await self._do(lambda: [name for (name,) in self._rows.execute(_PROJECTS, (after, after, most))])
 
     async def totals(self) -> Totals:
         """Return what is in the mirror."""
@@ -348,3 +391,15 @@ class Manifest:
     async def forget_dropped(self, keys: Sequence[str]) -> None:
         """Note that keys are gone."""
         await self._do(self._write, [("DELETE FROM dropped WHERE key = ?", (key,)) for key in keys])
+
+
+def _is_locked(path: Path) -> bool:
+    """Say whether a process has the lock; nobody has one that cannot be tried."""
+    try:
+        held = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not lock(held)
+    finally:
+        os.close(held)

@@ -9,16 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Store", "Stored"]
+__all__ = ["Inspected", "Store", "Stored"]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What is there under a key: its size in bytes, and its SHA-256 where the store keeps that beside it."""
+    """What is there under a key: its size in bytes, and its SHA-256 where the store keeps that beside it.
+
+    `odd` says what is there instead of a file, or why that cannot be read; empty as a rule.
+    """
 
     key: str
     size: int
     sha256: str | None = None
+    odd: str = ""
 
 
 class Store(Protocol):
@@ -54,3 +58,19 @@ class Store(Protocol):
 
     async def remove(self, keys: Iterable[str]) -> None:
         """Remove; what is not there is no error."""
+
+
+class Inspected(Store, Protocol):
+    """A store that can be verified, and repaired."""
+
+    async def look(self, key: str) -> Stored | None:
+        """Return what is there, its SHA-256 too; None if there is nothing.  No link is followed.
+
+        A directory's file is read.  Of an object the store says what it keeps beside it, by one request.
+        """
+
+    async def read(self, key: str, start: int, stop: int) -> bytes:
+        """Return the bytes of an object from `start` up to `stop`; fewer if it ends before."""
+
+    async def clear(self, key: str) -> None:
+        """Remove whatever stands in the place of a key, or in the way there."""

@@ -12,6 +12,7 @@
 import hashlib
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from fetcher.mirror.records import Content
 from fetcher.mirror.store import Store
 from fetcher.sdist.static import refuse_dynamic
 
-__all__ = ["Carried", "LocalCarrier", "carry", "read_requirements"]
+__all__ = ["Carried", "LocalCarrier", "bring_provenance", "carry", "read_requirements", "read_static"]
 
 logger = logging.getLogger(__name__)
 
@@ -143,15 +144,20 @@ async def _metadata(file: File, path: Path, size: int) -> bytes | None:
         return await on_disk(_read_piece, path, start, stop)
 
     try:
-        raw = await read_raw_metadata(file, read, size)
-        if not file.is_wheel:
-            refuse_dynamic(file.filename, raw)
+        return await read_static(file, read, size)
     except ContentError as error:
         if file.is_wheel:
             logger.warning("%s is mirrored without its METADATA: %s", file.filename, error)
         return None
     except OSError as error:
         raise DiskError.of(str(path), error) from error
+
+
+async def read_static(file: File, read: Callable[[int, int], Awaitable[bytes]], size: int) -> bytes:
+    """Return the METADATA that a mirror keeps beside a file.  Raises ContentError, and what `read` raises."""
+    raw = await read_raw_metadata(file, read, size)
+    if not file.is_wheel:
+        refuse_dynamic(file.filename, raw)
     return raw
 
 
@@ -165,12 +171,19 @@ async def _bring_provenance(fetcher: Fetcher, store: Store, file: File, sha256: 
     """Bring a file's attestations (PEP 740), if the index has any."""
     if file.provenance is None:
         return None
-    attestations = File(f"{file.filename}.provenance", file.provenance, listed_by=file.listed_by, project=file.project)
     try:
-        path = (await fetcher.download(attestations, incoming)).path
+        return await bring_provenance(fetcher, store, file, file.provenance, sha256, incoming)
+    except DiskError:
+        raise
     except FetcherError as error:
         logger.warning("%s is mirrored without its attestations: %s", file.filename, error)
         return None
+
+
+async def bring_provenance(fetcher: Fetcher, store: Store, file: File, url: str, sha256: str, incoming: Path) -> bytes:
+    """Bring a file's attestations into the store.  Raises FetcherError."""
+    attestations = File(f"{file.filename}.provenance", url, listed_by=file.listed_by, project=file.project)
+    path = (await fetcher.download(attestations, incoming)).path
     try:
         body = await on_disk(_take, path)
     except OSError as error:

@@ -149,7 +149,7 @@ class Means:
         as_json, as_html = render_project(facts, entries)
         digest = hashlib.sha256(as_json + as_html).hexdigest()
         if digest != before:
-            await self.manifest.note_page(facts.name, UNKNOWN)  # until both are written
+            await self.manifest.begin_page(facts.name)
             for key, page in zip(page_keys(facts.name), (as_json, as_html), strict=True):
                 await self.store.put(key, page)
         return digest
