@@ -33,6 +33,7 @@ from fetcher.explain import Explanation
 from fetcher.index.files import File, Project
 from fetcher.index.scope import Index
 from fetcher.metadata.metadata import Metadata
+from fetcher.transport.transport import OnCoolDown
 
 __all__ = ["Fetcher"]
 
@@ -42,8 +43,8 @@ T = TypeVar("T")
 class Fetcher:
     """The front door for synchronous callers: the arguments and methods are those of `fetcher.Fetcher`.
 
-    Use it as a context manager, from any number of threads.  `on_event` of `download` is called in the thread of the
-    event loop, and must neither block nor call the Fetcher.
+    Use it as a context manager, from any number of threads.  `on_event` of `download` and `on_cool_down` are called in
+    the thread of the event loop, and must neither block nor call the Fetcher.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Fetcher:
         refresh: bool = False,
         offline: bool = False,
         per_host: int | None = None,
+        on_cool_down: OnCoolDown | None = None,
     ) -> None:
         self._fetcher = AsyncFetcher(
             indexes,
@@ -77,6 +79,7 @@ class Fetcher:
             refresh=refresh,
             offline=offline,
             per_host=per_host,
+            on_cool_down=on_cool_down,
         )
         self._loop: _LoopThread | None = None
 
@@ -135,6 +138,10 @@ class Fetcher:
         """See `fetcher.Fetcher.download`; `on_event` is called in the event loop's thread."""
         work = partial(self._fetcher.download, file, directory, fsync=fsync, on_event=on_event)
         return self._open_loop.run(work)
+
+    def cool_down(self, url: str, seconds: float, status: int) -> None:
+        """See `fetcher.Fetcher.cool_down`; it is called in any thread but that of the event loop."""
+        self._open_loop.run(partial(_at_once, partial(self._fetcher.cool_down, url, seconds, status)))
 
     def explain(self, url: str) -> Explanation:
         """See `fetcher.Fetcher.explain`."""

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -36,7 +37,7 @@ from fetcher.spool import Shelf, Spool
 from fetcher.transport.pace import Pace
 from fetcher.transport.retry import RetryPolicy
 from fetcher.transport.session import Session, Timeouts
-from fetcher.transport.transport import Transport
+from fetcher.transport.transport import OnCoolDown, Transport
 
 __all__ = ["Fetcher"]
 
@@ -50,6 +51,8 @@ class Fetcher:
     `retries` are the further attempts after a transient failure; `timeout` the seconds without a connection or a byte;
     `limit_rate` the bytes a second, over all responses.
     `environ` is asked for `FETCHER_INDEX_<NAME>_…`, `UV_INDEX_<NAME>_…` and `NETRC`.
+    `on_cool_down` is called in the event loop when a host asks to wait: with the host (`https://host:port`), the
+    seconds, and the status of that answer.  Who asks the same hosts by several Fetchers passes it on by `cool_down`.
 
     `cache` is a directory for what is kept between runs, up to `cache_bytes`: pages (RFC 9111), and with `cache_files`
     METADATA and small wheels.  `refresh`: the server is asked about kept pages that are fresh, too.  `offline`: no
@@ -78,6 +81,7 @@ class Fetcher:
         refresh: bool = False,
         offline: bool = False,
         per_host: int | None = None,
+        on_cool_down: OnCoolDown | None = None,
     ) -> None:
         declared = [Index(index) if isinstance(index, str) else index for index in indexes]
         self._indexes = declared or [Index(PYPI_URL, name="pypi", default=True)]
@@ -96,6 +100,7 @@ class Fetcher:
             per_host=per_host,
             retry=RetryPolicy(retries=retries),
             offline=offline,
+            on_cool_down=on_cool_down,
         )
         self._kept = None if cache is None else Behind(Store(Path(os.path.expanduser(cache)).absolute(), cache_bytes))
         self._pages = None if self._kept is None else PageCache(self._kept, refresh=refresh, offline=offline)
@@ -286,6 +291,13 @@ class Fetcher:
     async def _decide(self, file: File) -> None:
         """Raise MissingCredentials where a request for the file would."""
         await self._auth.decide(self._auth.hop(*split_userinfo(parse_url(file.url)), file.listed_by))
+
+    def cool_down(self, url: str, seconds: float, status: int) -> None:
+        """Send nothing to a URL's host for so many seconds, as somebody else was asked to by `status`; 0 is no pause.
+
+        Call it in the event loop.  A longer pause stays.  Raises ConfigError for something that is no URL.
+        """
+        self._transport.host(_parsed(url)).cool_down(monotonic() + seconds, status)
 
     async def explain(self, url: str) -> Explanation:
         """Say which index a URL belongs to, what is sent to it and why, by asking for its first bytes.

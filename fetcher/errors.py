@@ -15,6 +15,7 @@
     │   ├── Truncated                     the body ended early
     │   ├── BadReply                      an answer that HTTP does not allow, or that contradicts an earlier one
     │   ├── TooManyRedirects
+    │   ├── WorkerLost                    each worker of a cluster that was to bring it died
     │   └── Offline                       it is not in the cache, and no request is to be made
     ├── StatusError              exit 4   any other status that is not a success
     │   ├── NotFound                      404, 410; or nothing that fits the request
@@ -77,6 +78,7 @@ __all__ = [
     "TransportError",
     "Truncated",
     "Unauthorized",
+    "WorkerLost",
 ]
 
 # Of what a server said, in characters: what it sends where HTTP should be may be megabytes.
@@ -320,6 +322,19 @@ class TooManyRedirects(TransportError):
 
     def __str__(self) -> str:
         return f"{self.url} redirects more than {self.redirects} times"
+
+
+@dataclass(eq=False)
+class WorkerLost(TransportError):
+    """So many `workers` of a cluster died, one after the other, while they brought this file alone."""
+
+    workers: int = 0
+
+    def __str__(self) -> str:
+        who = "a worker of the cluster died"
+        if self.workers > 1:
+            who = f"{self.workers} workers of the cluster died, one after the other,"
+        return f"{self.url}: {who} of bringing this file alone: the log of a worker says why"
 
 
 @dataclass(eq=False)

@@ -43,6 +43,7 @@ from fetcher.errors import (
     TransportError,
     Truncated,
     Unauthorized,
+    WorkerLost,
     environment_name,
 )
 
@@ -63,6 +64,7 @@ TREE: list[tuple[type[FetcherError], type[Exception], int]] = [
     (Truncated, TransportError, 4),
     (BadReply, TransportError, 4),
     (TooManyRedirects, TransportError, 4),
+    (WorkerLost, TransportError, 4),
     (Offline, TransportError, 4),
     (StatusError, FetcherError, 4),
     (NotFound, StatusError, 4),
@@ -156,6 +158,8 @@ SENTENCES: list[tuple[FetcherError, list[str]]] = [
     (MetadataMismatch("demo.whl", "Name: other"), ["demo.whl", "Name: other"]),
     (HashMismatch("demo.whl", URL, "sha256", "aa", "bb"), ["demo.whl", SHOWN, "sha256", "expected aa", "got bb"]),
     (DiskError("/data/demo.whl", "No space left on device"), ["/data/demo.whl", "No space left on device"]),
+    (WorkerLost(URL, workers=1), [SHOWN, ": a worker of the cluster died"]),
+    (WorkerLost(URL, workers=4), [SHOWN, ": 4 workers of the cluster died, one after the other, of bringing"]),
     (StoreFailed("s3://b/p/x", "no such bucket"), ["s3://b/p/x: no such bucket"]),
     (StoreRefused("s3://b/p/x", "AccessDenied"), ["s3://b/p/x: AccessDenied"]),
 ]  # fmt: skip

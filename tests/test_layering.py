@@ -56,6 +56,7 @@ PURE = (
     "mirror.records",
     "mirror.remedy",
     "mirror.s3",
+    "mirror.shares",
     "mirror.wanted",
     "report",
 )
@@ -68,6 +69,8 @@ IMPORTERS = {
     "click": ("cli",),
     "rich": ("cli",),
     "obstore": ("mirror.object_store",),
+    "dask": ("mirror.local_worker",),
+    "distributed": ("mirror.cluster", "mirror.local_worker", "mirror.scheduler", "mirror.shard"),
 }
 AUTHORIZERS = ("auth.middleware", "auth.credentials")
 OUTPUT = {"print", "input", "exit", "quit", "click.echo", "sys.exit", "sys.stdout", "sys.stderr", "os._exit"}

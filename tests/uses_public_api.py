@@ -226,6 +226,11 @@ def look_at_explanation(explanation: Explanation) -> None:
     assert_type(hop.status, int | None)
 
 
+def on_cool_down(host: str, seconds: float, status: int) -> None:
+    """A host asks to wait."""
+    print(host, seconds, status)
+
+
 async def use_async() -> None:
     """The front door in an event loop."""
     indexes, known = declare()
@@ -243,6 +248,7 @@ async def use_async() -> None:
         cache_bytes=1 << 30,
         cache_files=False,
         per_host=4,
+        on_cool_down=on_cool_down,
         refresh=True,
         offline=False,
     ) as fetcher:
@@ -259,6 +265,7 @@ async def use_async() -> None:
         look_at_metadata(await fetcher.metadata("https://files.example/demo-1.0.tar.gz"))
         look_at_download(assert_type(await fetcher.download(files[0], Path("wheels")), Download))
         look_at_download(await fetcher.download("https://files.example/x.whl", "d", fsync=True, on_event=on_event))
+        assert_type(fetcher.cool_down("https://files.example/x.whl", 1.5, 429), None)
         look_at_explanation(assert_type(await fetcher.explain("https://files.example/x.whl"), Explanation))
 
 
@@ -279,6 +286,7 @@ def use_blocking() -> None:
         cache_bytes=1 << 30,
         cache_files=True,
         per_host=None,
+        on_cool_down=on_cool_down,
         refresh=False,
         offline=True,
     ) as blocking:
@@ -293,6 +301,7 @@ def use_blocking() -> None:
         look_at_metadata(blocking.metadata("https://files.example/demo-1.0.tar.gz"))
         look_at_download(assert_type(blocking.download(files[0], Path("wheels")), Download))
         look_at_download(blocking.download("https://files.example/x.whl", "d", fsync=True, on_event=on_event))
+        assert_type(blocking.cool_down("https://files.example", 1, 503), None)
         look_at_explanation(assert_type(blocking.explain("https://files.example/x.whl"), Explanation))
 
 

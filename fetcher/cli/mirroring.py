@@ -13,6 +13,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 from anyio import create_task_group
 
+from fetcher.cli.carriers import Helpers, open_carrier
+from fetcher.cli.deadline import Deadline, DeadlinePassed
 from fetcher.cli.ledger import Ledger
 from fetcher.cli.options import Settings, fetcher_arguments
 from fetcher.cli.place import Place, place_of
@@ -31,7 +33,6 @@ from fetcher.mirror.manifest import Manifest
 from fetcher.mirror.plan import may_remove
 from fetcher.mirror.rehearsal import Looker, ReadOnly, copy_manifest
 from fetcher.mirror.store import Store
-from fetcher.mirror.transfer import LocalCarrier
 from fetcher.mirror.turn import Carrier, Happening, Means
 from fetcher.mirror.wanted import Ask, Choice
 from fetcher.report.report import render_report
@@ -43,6 +44,9 @@ T = TypeVar("T")
 
 # What is asked for is noted so many at a time.
 BATCH = 1000
+# Projects that are under way at once: as many as it takes for those who bring files to have some, at so many a project.
+PROJECTS = 50
+FILES = 4
 # Pages of a mirror are kept however many there are: without them each would come anew.
 UNBOUNDED = 1 << 60
 
@@ -63,6 +67,7 @@ class Wish:
     max_delete: float
     dry_run: bool
     per_host: int | None
+    helpers: Helpers
     report: Path | None
 
 
@@ -164,7 +169,8 @@ def mirror(settings: Settings, wish: Wish) -> NoReturn:
     async def main() -> int:
         async with AsyncExitStack() as stack:
             means, teller = await _open(stack, settings, wish, place, requested, display)
-            await _run(Job(means), requested, wish, teller)
+            projects = max(PROJECTS, means.carrier.room // FILES)
+            await _run(Job(means, projects), requested, wish, teller, Deadline(settings.deadline))
             if not (teller.failed or wish.dry_run):
                 await clear(place.incoming)  # parts of what earlier runs wanted
             if wish.report is not None:
@@ -187,14 +193,19 @@ def _plan(display: Display) -> str:
     return ", ".join([*told, f"{display.present} already there", *failed])
 
 
-async def _run(job: Job, requested: Requested, wish: Wish, teller: Teller) -> None:
+async def _run(job: Job, requested: Requested, wish: Wish, teller: Teller, deadline: Deadline) -> None:
     async with create_task_group() as beside:
         if wish.report is not None:
             beside.start_soon(teller.ledger.watch)
-        await _want(job.means, requested, wish, teller)
-        await job.run()
-        if wish.delete:
-            await _remove(job, wish, teller)
+        try:
+            with deadline.over("all that was asked for"):
+                await _want(job.means, requested, wish, teller)
+                await job.run()
+        except DeadlinePassed as error:  # nobody knows what else is wanted: nothing is removed
+            teller.fail(wish.to, error)
+        else:
+            if wish.delete:
+                await _remove(job, wish, teller)
         await job.finish()
         beside.cancel_scope.cancel()
 
@@ -212,12 +223,13 @@ async def _open(
     manifest = await stack.enter_async_context(Manifest(state))  # it keeps others from the store
     store = await _open_store(place, dry=wish.dry_run)
     cache = None if settings.no_cache else settings.cache_dir or state / "pages"
-    fetcher = Fetcher(**arguments, cache=cache, cache_bytes=UNBOUNDED, cache_files=False, per_host=wish.per_host)
-    await stack.enter_async_context(fetcher)
+    arguments |= {"cache": cache, "cache_bytes": UNBOUNDED, "cache_files": False, "per_host": wish.per_host}
     if wish.dry_run:
+        fetcher = await stack.enter_async_context(Fetcher(**arguments))
         carrier: Carrier = Looker(fetcher, wish.with_dependencies, settings.concurrency)
     else:
-        carrier = LocalCarrier(fetcher, store, place.incoming, settings.concurrency, display.on_event)
+        opened = open_carrier(settings, arguments, store, place, wish.helpers, display.on_event)
+        fetcher, carrier = await stack.enter_async_context(opened)
     teller = Teller(settings, place.shown, display, dry=wish.dry_run)
     choice = replace(wish.choice, formats=requested.formats, constraints=requested.constraints)
     return Means(fetcher, manifest, store, carrier, choice, teller.tell, wish.with_dependencies), teller

@@ -1,6 +1,7 @@
 """`fetcher prefetch SOURCE... --to DIR|s3://BUCKET/PREFIX`"""
 
 import math
+import re
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -8,14 +9,18 @@ from typing import Any
 
 import click
 
+from fetcher.cli.carriers import Helpers
 from fetcher.cli.mirroring import Wish, mirror
 from fetcher.cli.options import InOrder, Settings, common_options, format_options
 from fetcher.errors import ConfigError
 from fetcher.index.formats import ALL, Formats
 from fetcher.index.target import RUNNING, Target, describe_python, this_interpreter
+from fetcher.index.urls import redact
 from fetcher.mirror.wanted import Choice
 
 __all__ = ["command"]
+
+_SCHEDULER = re.compile(r"(tcp|tls|ws|wss)://(\[[0-9a-fA-F:.]+\]|[\w.-]+):[0-9]{1,5}")
 
 
 def _parse_date(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
@@ -27,6 +32,13 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
     except ValueError:
         raise click.BadParameter(f"{text!r} is no date such as 2026-01-31 or 2026-01-31T12:00:00Z") from None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _parse_scheduler(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Return an address as Dask has it."""
+    if text is not None and not _SCHEDULER.fullmatch(text):
+        raise click.BadParameter(f"{redact(text)!r} is no address of a Dask scheduler, such as tcp://host:8786")
+    return text
 
 
 @click.command("prefetch", cls=InOrder)
@@ -80,6 +92,15 @@ def _parse_date(context: click.Context, parameter: click.Parameter, text: str | 
 @click.option("--dry-run", is_flag=True, help="Say what would be fetched and removed, and do neither.")
 @click.option("--per-host", type=click.IntRange(1), metavar="N", help="Requests at once to one host, at most.")
 @click.option(
+    "--scheduler",
+    callback=_parse_scheduler,
+    metavar="tcp://HOST:PORT",
+    help="Have the files brought by the workers of this Dask cluster.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Have them brought by N processes of this machine."
+)
+@click.option(
     "--report",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -94,7 +115,7 @@ def command(settings: Settings, formats: Formats, **given: Any) -> None:  # noqa
     from by `--index-url DIR/simple`, through any web server, or from the bucket.
     """
     try:
-        wish = Wish(choice=_choice(formats, given), **given)
+        wish = Wish(choice=_choice(formats, given), helpers=_helpers(given), **given)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
     mirror(settings, wish)
@@ -119,6 +140,14 @@ def _choice(formats: Formats, given: dict[str, Any]) -> Choice:
         raise ConfigError("--sdists and --only-binary :all: exclude each other")
     targets = None if everywhere else _targets(pythons, platforms, abis)
     return Choice(targets, newest, since, formats, sdists=sdists)
+
+
+def _helpers(given: dict[str, Any]) -> Helpers:
+    """Take the options that say who helps, and return what they say.  Raises ConfigError."""
+    helpers = Helpers(given.pop("scheduler"), given.pop("workers"))
+    if helpers.scheduler and helpers.workers:
+        raise ConfigError("--scheduler and --workers exclude each other")
+    return helpers
 
 
 def _targets(pythons: tuple[str, ...], platforms: tuple[str, ...], abis: tuple[str, ...]) -> tuple[Target, ...]:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class Directory:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / PRIVATE / "incoming"
+        # The processes of several machines may write here, and several event loops of one process.
+        self._mine = uuid.uuid4().hex
         self._number = 0
 
     @property
@@ -77,7 +80,10 @@ class Directory:
         return str(self.root)
 
     async def open(self) -> None:
-        """Create the directory, and remove what a run that was killed had begun to write.  Raises DiskError."""
+        """Create the directory, and remove what a run that was killed had begun to write.  Raises DiskError.
+
+        Only the run whose mirror it is does so; who writes into it for that run, in a cluster, does without.
+        """
         await _do(self.incoming, self._clear)
 
     async def check(self) -> None:
@@ -108,7 +114,7 @@ class Directory:
     async def put(self, key: str, body: bytes) -> None:
         """Write a page beside its place and rename it."""
         self._number += 1
-        new = self.incoming / f"{os.getpid()}-{self._number}.new"
+        new = self.incoming / f"{self._mine}-{self._number}.new"
         await _do(self.root / key, _write, new, self.root / key, body)
 
     async def get(self, key: str) -> bytes | None:

@@ -6,7 +6,7 @@ The run is the same; who carries only looks, what is put into the store goes now
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,10 @@ class Looker:
             except ContentError:  # the same as for who carries: it is not known, and so said
                 logger.info("%s: what it depends on cannot be read", file.filename)
         return Carried(Content(file.hashes.get("sha256", ""), file.size or 0, requires=requires))
+
+    def page_place(self) -> AbstractAsyncContextManager[None]:
+        """Have a page read: the Fetcher itself knows what else is under way."""
+        return nullcontext()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,10 @@ class LocalCarrier:
     async def carry(self, file: File) -> Carried:
         """Bring a file into the store."""
         return await carry(self.fetcher, self.store, file, self.incoming, self.on_event)
+
+    def page_place(self) -> AbstractAsyncContextManager[None]:
+        """Have a page read: the Fetcher itself knows what else is under way."""
+        return nullcontext()
 
 
 async def carry(fetcher: Fetcher, store: Store, file: File, incoming: Path, on_event: OnEvent | None = None) -> Carried:

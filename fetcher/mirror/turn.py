@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -63,6 +64,9 @@ class Carrier(Protocol):
 
     async def carry(self, file: File) -> Carried:
         """Bring a file into the store.  Raises FetcherError."""
+
+    def page_place(self) -> AbstractAsyncContextManager[None]:
+        """Have a page read within: whoever carries leaves room for it."""
 
 
 class _Pages:
@@ -119,7 +123,8 @@ class Means:
         """Return the page of a project, which is read once in a run."""
         page = None if refresh else self._pages.get(name)
         if page is None:
-            page = await self.fetcher.project(name, refresh=refresh)
+            async with self.carrier.page_place():
+                page = await self.fetcher.project(name, refresh=refresh)
             if self.with_dependencies:
                 self._pages.keep(name, page)
         return page

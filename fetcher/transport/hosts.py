@@ -61,10 +61,15 @@ class Host:
         if self.limiter.total_tokens != self.limit.now:
             self.limiter.total_tokens = self.limit.now
 
-    def cool_down(self, until: float, status: int) -> None:
-        """Keep everybody from this host until then, as `status` asked; an earlier, longer pause stays."""
-        if until > self.cool_until:
+    def cool_down(self, until: float, status: int) -> bool:
+        """Keep everybody from this host until then, as `status` asked; an earlier, longer pause stays.
+
+        Say whether the pause is a longer one now.
+        """
+        longer = until > self.cool_until
+        if longer:
             self.cool_until, self.cooled_by = until, status
+        return longer
 
     def note(self, *, right_range: bool) -> None:
         """Take note of an answer; `right_range`: a 206 that was what had been asked for."""

@@ -55,13 +55,15 @@ from fetcher.transport.session import Session
 if TYPE_CHECKING:  # aiohttp comes with it: see session.py
     from fetcher.transport.response import Response
 
-__all__ = ["SEGMENT_BUFFER", "Answer", "Meter", "Request", "Transport"]
+__all__ = ["SEGMENT_BUFFER", "Answer", "Meter", "OnCoolDown", "Request", "Transport"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 # Is told the error of an attempt, its number, and the seconds until the next.
 OnRetry = Callable[[FetcherError, int, float], None]
+# Is told the host that asks for a pause, as a URL, the seconds, and the status of the answer that asked.
+OnCoolDown = Callable[[str, float, int], None]
 
 # As many as aiohttp itself would follow; a longer chain is a loop.
 MAX_REDIRECTS = 10
@@ -183,6 +185,7 @@ class Transport:
         per_host: int | None = None,
         retry: RetryPolicy | None = None,
         offline: bool = False,
+        on_cool_down: OnCoolDown | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -196,6 +199,7 @@ class Transport:
         self._hosts = Hosts(concurrency if per_host is None else min(concurrency, per_host))
         self._retry = retry or RetryPolicy()
         self._offline = offline
+        self._on_cool_down = on_cool_down
         self._sleep = sleep
         self._chance = chance
 
@@ -273,7 +277,10 @@ class Transport:
         if _is_complaint(error):
             host.complained(meter.sent_at)
         if isinstance(error, Throttled | ServerFailed) and (error.retry_after or inf) <= self._retry.longest_wait:
-            host.cool_down(monotonic() + (error.retry_after or 0), error.status)
+            seconds = error.retry_after or 0.0
+            longer = host.cool_down(monotonic() + seconds, error.status)
+            if longer and self._on_cool_down is not None:
+                self._on_cool_down(str(realm_of(hops[-1].url)), seconds, error.status)
 
     async def _attempt(
         self,

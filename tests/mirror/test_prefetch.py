@@ -856,3 +856,18 @@ def _install(command: list[str], folder: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [*command, "--target", str(folder / "target")], env=environ, capture_output=True, text=True, timeout=60
     )
+
+
+async def test_deadline(run: Any, dest: Path) -> None:
+    """What is there by then is listed; what is not has failed, and nothing is removed."""
+    files = wheel("a", "1.0") | wheel("slow", "1.0", size=2_000_000)
+    async with FakeIndex(wheels=files) as index:
+        await run(index, dest, "--all")
+        files |= wheel("b", "1.0") | wheel("slow", "2.0", size=2_000_000)
+        del files[A]
+        index.faults = {wheel_filename("slow", "2.0"): SlowDrip(100_000)}
+        done = await run(index, dest, "--all", *ALL_MAY_GO, "--deadline", "1.5")
+    assert done.code in (1, 4)
+    assert "all that was asked for is not done: the deadline of 1.5 s has passed" in done.stderr
+    assert mirrored(dest) == sorted([A, B, SLOW])
+    assert problems(dest) == []
