@@ -15,7 +15,7 @@ LAYERS = (
     ("version", "segments", "disk", "words", "index.urls"),
     ("errors",),
     ("index",),
-    ("digest", "flights"),
+    ("digest", "flights", "storage"),
     ("spool", "hints"),
     ("auth", "wheel"),
     ("sdist",),
@@ -24,6 +24,7 @@ LAYERS = (
     ("metadata", "download", "explain", "page"),
     ("client",),
     ("blocking", "mirror", "report"),
+    ("cluster", "verify"),
     ("cli",),
     ("__main__",),
 )
@@ -47,17 +48,17 @@ PURE = (
     "download.resume",
     "download.events",
     "words",
-    "mirror.claims",
+    "storage.s3",
     "mirror.closure",
-    "mirror.differences",
-    "mirror.findings",
     "mirror.layout",
     "mirror.plan",
     "mirror.records",
-    "mirror.remedy",
-    "mirror.s3",
-    "mirror.shares",
     "mirror.wanted",
+    "cluster.shares",
+    "verify.claims",
+    "verify.differences",
+    "verify.findings",
+    "verify.remedy",
     "report",
 )
 NOT_PURE = ("index.config",)
@@ -68,9 +69,9 @@ IMPORTERS = {
     "aiohttp": ("auth.middleware", "transport"),
     "click": ("cli",),
     "rich": ("cli",),
-    "obstore": ("mirror.object_store",),
-    "dask": ("mirror.local_worker",),
-    "distributed": ("mirror.cluster", "mirror.local_worker", "mirror.scheduler", "mirror.shard"),
+    "obstore": ("storage.object_store",),
+    "dask": ("cluster.local_worker",),
+    "distributed": ("cluster.carrier", "cluster.local_worker", "cluster.scheduler", "cluster.shard"),
 }
 AUTHORIZERS = ("auth.middleware", "auth.credentials")
 OUTPUT = {"print", "input", "exit", "quit", "click.echo", "sys.exit", "sys.stdout", "sys.stderr", "os._exit"}

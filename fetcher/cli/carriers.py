@@ -14,9 +14,9 @@ from fetcher.cli.place import Place
 from fetcher.client import Fetcher
 from fetcher.download.events import OnEvent
 from fetcher.errors import ConfigError
-from fetcher.mirror.store import Store
 from fetcher.mirror.transfer import LocalCarrier
 from fetcher.mirror.turn import Carrier
+from fetcher.storage.store import Store
 
 __all__ = ["Helpers", "open_carrier"]
 
@@ -60,9 +60,9 @@ async def _open_cluster(
     settings: Settings, arguments: dict[str, Any], store: Store, place: Place, helpers: Helpers
 ) -> AsyncIterator[tuple[Fetcher, Carrier]]:
     try:  # three quarters of a second, spared where nobody helps
-        from fetcher.mirror.cluster import ClusterCarrier
-        from fetcher.mirror.scheduler import join_cluster, quiet, start_workers
-        from fetcher.mirror.shard import MARK_KEY, Errand
+        from fetcher.cluster.carrier import ClusterCarrier
+        from fetcher.cluster.scheduler import join_cluster, quiet, start_workers
+        from fetcher.cluster.shard import MARK_KEY, Errand
     except ModuleNotFoundError as error:
         raise ConfigError(f'{helpers.option} needs the extra cluster: pip install "fetcher[cluster]"') from error
 

@@ -26,16 +26,15 @@ from fetcher.client import Fetcher
 from fetcher.disk import on_disk
 from fetcher.errors import DiskError, FetcherError
 from fetcher.index.urls import without_secrets
-from fetcher.mirror.directory import Directory, clear
 from fetcher.mirror.job import Job
 from fetcher.mirror.layout import file_key
 from fetcher.mirror.manifest import Manifest
 from fetcher.mirror.plan import may_remove
 from fetcher.mirror.rehearsal import Looker, ReadOnly, copy_manifest
-from fetcher.mirror.store import Store
 from fetcher.mirror.turn import Carrier, Happening, Means
 from fetcher.mirror.wanted import Ask, Choice
 from fetcher.report.report import render_report
+from fetcher.storage.directory import clear
 from fetcher.words import size
 
 __all__ = ["Wish", "mirror"]
@@ -220,8 +219,10 @@ async def _open(
     if wish.dry_run:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetcher-")))
         await copy_manifest(place.state, state)
-    manifest = await stack.enter_async_context(Manifest(state))  # it keeps others from the store
-    store = await _open_store(place, dry=wish.dry_run)
+    manifest = await stack.enter_async_context(Manifest(state))
+    if not wish.dry_run:
+        await place.hold(stack)
+    store = ReadOnly(place.to_read()) if wish.dry_run else await place.open()
     cache = None if settings.no_cache else settings.cache_dir or state / "pages"
     arguments |= {"cache": cache, "cache_bytes": UNBOUNDED, "cache_files": False, "per_host": wish.per_host}
     if wish.dry_run:
@@ -233,13 +234,6 @@ async def _open(
     teller = Teller(settings, place.shown, display, dry=wish.dry_run)
     choice = replace(wish.choice, formats=requested.formats, constraints=requested.constraints)
     return Means(fetcher, manifest, store, carrier, choice, teller.tell, wish.with_dependencies), teller
-
-
-async def _open_store(place: Place, *, dry: bool) -> Store:
-    if dry and place.directory is not None:
-        return ReadOnly(Directory(place.directory))
-    store = await place.open()
-    return ReadOnly(store) if dry else store
 
 
 async def _write_report(path: Path, text: str) -> None:

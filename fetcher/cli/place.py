@@ -8,19 +8,24 @@ import hashlib
 import logging
 import os
 import re
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from fetcher.errors import ConfigError
+from fetcher.disk import on_disk
+from fetcher.errors import ConfigError, DiskError
 from fetcher.index.urls import redact
-from fetcher.mirror.directory import PRIVATE, Directory, make
-from fetcher.mirror.s3 import parse_bucket
-from fetcher.mirror.store import Inspected
+from fetcher.mirror.manifest import hold
+from fetcher.storage.directory import PRIVATE, Directory, make
+from fetcher.storage.s3 import parse_bucket
+from fetcher.storage.store import Inspected
 
 __all__ = ["Place", "place_of"]
 
 logger = logging.getLogger(__name__)
 
+# What says that a bucket, or its prefix, is a mirror; in a directory that is `PRIVATE` itself.
+MARK_KEY = f"{PRIVATE}/mirror"
 # As of a URL; one letter is a drive of Windows.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -40,6 +45,23 @@ class Place:
         """Raise ConfigError if it is somebody else's; nothing is made yet."""
         if self.directory is not None:
             await Directory(self.directory).check()
+            return
+        store = self.to_read()
+        if await store.get(MARK_KEY) is not None:
+            return
+        async with aclosing(store.list()) as listed:  # type: ignore[type-var]
+            async for found in listed:
+                if found.key.startswith(("simple/", "files/")) or found.key == "index.html":
+                    raise ConfigError(f"{store.url} has {found.key}, and is no mirror: choose another prefix")
+
+    async def hold(self, stack: AsyncExitStack) -> None:
+        """Keep other runs from the directory, whose manifest may be elsewhere.  Raises ConfigError, DiskError."""
+        if self.directory is None or self.state == self.directory / PRIVATE:
+            return  # that of the manifest is held
+        try:
+            stack.callback(os.close, await on_disk(hold, self.directory / PRIVATE))
+        except OSError as error:
+            raise DiskError.of(str(self.directory), error) from error
 
     def to_read(self) -> Inspected:
         """Return the store, to look at it: nothing is made or tried, and nobody needs the right to write.
@@ -48,7 +70,7 @@ class Place:
         """
         if self.directory is not None:
             return Directory(self.directory)
-        from fetcher.mirror.object_store import ObjectStore
+        from fetcher.storage.object_store import ObjectStore
 
         return ObjectStore(parse_bucket(self.bucket or "", os.environ))
 
@@ -56,10 +78,11 @@ class Place:
         """Open the store, to put something in.  Raises ConfigError, DiskError."""
         if self.directory is None:
             # Imported here: it needs an extra, and takes a while.
-            from fetcher.mirror.object_store import ObjectStore
+            from fetcher.storage.object_store import ObjectStore
 
             bucket = await ObjectStore.open(self.bucket or "")
             await make(self.incoming)
+            await bucket.put(MARK_KEY, b"")
             if not bucket.answers_installers:
                 logger.warning(
                     "%s takes a page for a directory: pip and uv need a web server before it that makes simple/NAME/ "

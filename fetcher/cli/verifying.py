@@ -17,14 +17,14 @@ from fetcher.cli.run import finish, run, say_error
 from fetcher.client import Fetcher
 from fetcher.disk import on_disk
 from fetcher.errors import ConfigError, FetcherError
-from fetcher.mirror.by_manifest import ByManifest
-from fetcher.mirror.by_pages import ByPages
-from fetcher.mirror.findings import Finding
 from fetcher.mirror.manifest import NAME, Manifest
-from fetcher.mirror.repair import ByIndex
-from fetcher.mirror.scratch import Scratch
-from fetcher.mirror.store import Inspected
-from fetcher.mirror.verify import Outcome, Verification
+from fetcher.storage.store import Inspected
+from fetcher.verify.by_manifest import ByManifest
+from fetcher.verify.by_pages import ByPages
+from fetcher.verify.findings import Finding
+from fetcher.verify.repair import ByIndex
+from fetcher.verify.scratch import Scratch
+from fetcher.verify.verify import Outcome, Verification
 from fetcher.words import counted, duration, size
 
 __all__ = ["verify"]
@@ -139,6 +139,7 @@ async def _open(
         if manifest.in_use and not settings.quiet:
             click.echo("a run is at work on this mirror: what it is about to change may be found here", err=True)
         if repair:
+            await place.hold(stack)
             store = await place.open()
             repairer = await _open_repairer(stack, settings, place, manifest, store)
         truth = ByManifest(manifest, store)

@@ -64,7 +64,11 @@ def page_keys(project: str) -> tuple[str, str]:
 
 
 def render_project(facts: Facts, entries: Iterable[Entry]) -> tuple[bytes, bytes]:
-    """Return a project's page as JSON and as HTML; it lists those of the files that are in the mirror."""
+    """Return a project's page as JSON and as HTML; it lists those of the files that are in the mirror.
+
+    That of a project in quarantine lists none (PEP 792).
+    """
+    entries = () if facts.status == "quarantined" else entries
     listed = sorted((entry for entry in entries if entry.content is not None), key=lambda entry: entry.filename)
     return _project_json(facts, listed), _project_html(facts, listed)
 

@@ -32,7 +32,7 @@ from fetcher.mirror.plan import keys_of
 from fetcher.mirror.records import Content, Entry, Facts, Listing
 from fetcher.mirror.wanted import Ask
 
-__all__ = ["NAME", "UNKNOWN", "Known", "Manifest"]
+__all__ = ["NAME", "UNKNOWN", "Known", "Manifest", "hold"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -101,6 +101,19 @@ class Totals:
     bytes: int
 
 
+def hold(directory: Path) -> int:
+    """Keep other runs from a directory, which is created if need be, as long as what is returned is open; blocks.
+
+    Raises OSError, ConfigError.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    held = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    if not lock(held):
+        os.close(held)
+        raise ConfigError(f"another run is at work on the mirror whose state is in {directory}")
+    return held
+
+
 class Manifest:
     """The manifest in a directory of its own, which is created if need be; `read_only`, it must be there.
 
@@ -134,11 +147,14 @@ class Manifest:
                 await self._do(self._close)
 
     def _open(self) -> None:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._held = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-        if not lock(self._held):
+        self._held = hold(self._directory)
+        try:
+            self._open_rows()
+        except BaseException:
             os.close(self._held)
-            raise ConfigError(f"another run is at work on the mirror whose state is in {self._directory}")
+            raise
+
+    def _open_rows(self) -> None:
         self._rows = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         # A kill of the process loses nothing then; a power cut loses the last transactions, and what they name stays.
         self._rows.execute("PRAGMA journal_mode = WAL")

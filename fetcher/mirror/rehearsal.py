@@ -16,8 +16,8 @@ from fetcher.errors import ContentError, DiskError
 from fetcher.index.files import File
 from fetcher.mirror.manifest import NAME
 from fetcher.mirror.records import Content
-from fetcher.mirror.store import Store, Stored
 from fetcher.mirror.transfer import Carried, read_requirements
+from fetcher.storage.store import Store, Stored
 
 __all__ = ["Looker", "ReadOnly", "copy_manifest"]
 

@@ -27,8 +27,8 @@ from fetcher.errors import ContentError, DiskError, FetcherError
 from fetcher.index.files import File
 from fetcher.mirror.layout import file_key, provenance_key, sidecar_key
 from fetcher.mirror.records import Content
-from fetcher.mirror.store import Store
 from fetcher.sdist.static import refuse_dynamic
+from fetcher.storage.store import Store
 
 __all__ = ["Carried", "LocalCarrier", "bring_provenance", "carry", "read_requirements", "read_static"]
 

@@ -3,7 +3,8 @@
 1. Its page is read, and what is wanted of it and not in the mirror is brought, by whoever carries.
 2. Where a file is not what the page said, the page is read again, once: the index may have changed in between.
 3. Its own page is written when its files are in their places.  One that would say the same is not written.
-4. One file's failure is noted, and is no other's.
+4. One file's failure is noted, and is no other's.  Where something failed, or is not known, nothing of the project is
+   taken for unwanted.
 """
 
 import hashlib
@@ -18,16 +19,16 @@ import msgspec
 from anyio import Semaphore, create_task_group
 
 from fetcher.client import Fetcher
-from fetcher.errors import BadReply, ContentError, FetcherError, MetadataMissing, NotFound, Truncated
+from fetcher.errors import BadPage, BadReply, ContentError, FetcherError, MetadataMissing, NotFound, Truncated
 from fetcher.index.files import File, Project
 from fetcher.mirror.closure import ask_for, dependencies
 from fetcher.mirror.layout import page_keys, render_project
 from fetcher.mirror.manifest import UNKNOWN, Known, Manifest
 from fetcher.mirror.plan import Plan, as_failed, as_fetched, keys_of, plan_project, sizes_of
 from fetcher.mirror.records import Entry, Facts
-from fetcher.mirror.store import Store
 from fetcher.mirror.transfer import Carried
 from fetcher.mirror.wanted import Choice, Chosen, choose, named_files
+from fetcher.storage.store import Store
 
 __all__ = ["Carrier", "Happening", "Means", "take_turn"]
 
@@ -190,6 +191,8 @@ class _Turn:
             logger.info("the page of %s is read again: %s", self._name, outdated[0])
             chosen = await self._bring_wanted(refresh=True)
         await self._want_dependencies(chosen)
+        if self._errors or chosen.general or not all(isinstance(error, NotFound) for error in chosen.errors):
+            await self._means.manifest.note_wanted(self._name)  # what is there may be all there will be
         for file, error in self._errors.values():
             self._means.tell(Happening(self._name, file.filename, "failed", file, error=error))
         for error in chosen.errors:
@@ -206,6 +209,7 @@ class _Turn:
         listed: Sequence[File] = ()
         if asks := [ask for ask in self._known.asks if ask.listing is None]:
             page = await self._means.page(self._name, refresh=refresh)
+            self._doubt(page)
             self._facts, listed = Facts.of(page), page.files
             chosen.join(choose(page, asks, self._means.choice))
         await self._look(chosen)
@@ -213,6 +217,12 @@ class _Turn:
         await self._note(plan)
         await self._means.bring(plan.fetch, self._arrived)
         return chosen
+
+    def _doubt(self, page: Project) -> None:
+        """Raise BadPage for a page that names no file where some were: HTML without links may be anything."""
+        there = sum(entry.content is not None for entry in self._entries.values())
+        if there and not (page.files or page.skipped) and page.api_version == "1.0":
+            raise BadPage(page.url, f"it names no files, and {there} of them are in the mirror, where they stay")
 
     async def _look(self, chosen: Chosen) -> None:
         """Know nothing of what somebody took out of the store, as far as that can be told for nothing."""
@@ -281,7 +291,8 @@ class _Turn:
             page = UNKNOWN
         if page or any(entry.content is not None for entry in self._entries.values()):
             page = await self._means.write_page(self._facts, self._entries.values(), page)
-        await self._means.manifest.drop(self._superseded)  # no page names them from here on
+        kept = {key for entry in self._entries.values() for key in keys_of(entry)}
+        await self._means.manifest.drop(self._superseded - kept)  # no page names them from here on
         failed = [*errors, *(error for _, error in self._errors.values())]
         outcome: Outcome = "failed" if failed else "unchanged" if page == self._known.page else "updated"
         await self._means.manifest.note_project(self._facts, page, outcome, *failed[:1])

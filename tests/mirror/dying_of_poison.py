@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from fetcher.mirror import shard
+from fetcher.cluster import shard
 
 if TYPE_CHECKING:
     from fetcher.index.files import File

@@ -26,11 +26,11 @@ from real_servers import _free_ports, _script, _wait_until, running
 from seaweed import BUCKET, WRITER, Storage
 
 from fetcher.cli.main import main
+from fetcher.cluster.shares import MOST_FILES, shard_length, share
 from fetcher.errors import ConfigError
 from fetcher.index.files import File
 from fetcher.index.scope import Index
-from fetcher.mirror.directory import Directory
-from fetcher.mirror.shares import MOST_FILES, shard_length, share
+from fetcher.storage.directory import Directory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -314,7 +314,7 @@ def test_options_that_make_no_sense(dest: Path, options: list[str], said: str) -
 
 @pytest.mark.parametrize("option", ["--scheduler=tcp://127.0.0.1:1", "--workers=1"])
 def test_the_extra_is_missing(dest: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
-    monkeypatch.setitem(sys.modules, "fetcher.mirror.cluster", None)
+    monkeypatch.setitem(sys.modules, "fetcher.cluster.carrier", None)
     done = CliRunner().invoke(main, ["prefetch", "idna", "--to", str(dest), "--no-config", option])
     name = option.partition("=")[0]
     assert (done.exit_code, done.stderr) == (
@@ -384,7 +384,7 @@ async def test_ctrl_c(cluster: Cluster, dest: Path, helpers: str) -> None:
 
 
 async def test_who_has_another_fetcher_is_told_apart(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fetcher.mirror import scheduler, shard
+    from fetcher.cluster import scheduler, shard
 
     here = shard.describe()["fetcher"]
     monkeypatch.setattr(shard, "__version__", "9.0")
@@ -396,7 +396,7 @@ async def test_who_has_another_fetcher_is_told_apart(cluster: Cluster, monkeypat
 
 
 async def test_a_directory_that_is_not_shared(tmp_path: Path) -> None:
-    from fetcher.mirror import shard
+    from fetcher.cluster import shard
 
     errand = shard.Errand("a run", str(tmp_path), {}, {})
     with pytest.raises(ConfigError, match="another place on the worker tcp://one:1 than here: a cluster needs"):
@@ -425,7 +425,7 @@ def test_a_shard_is_neither_empty_nor_too_long(waiting: int, free: int) -> None:
 
 
 def test_what_is_sent_shows_no_secret() -> None:
-    from fetcher.mirror import shard
+    from fetcher.cluster import shard
 
     index = Index(f"https://reader:{SECRET}@index.example/simple")
     file = File("a.whl", f"https://reader:{SECRET}@index.example/a.whl", listed_by=index)

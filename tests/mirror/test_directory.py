@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fetcher.errors import DiskError
-from fetcher.mirror.directory import PRIVATE, Directory
-from fetcher.mirror.store import Stored
+from fetcher.storage.directory import PRIVATE, Directory
+from fetcher.storage.store import Stored
 
 if TYPE_CHECKING:
     from pathlib import Path

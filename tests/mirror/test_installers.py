@@ -17,7 +17,7 @@ from packaging.utils import parse_wheel_filename
 from real_servers import RealServersMissing, _ask, _clean_environment, uv_command
 from seaweed import BUCKET, INDEX_DOCUMENTS, WRITER, Storage, running_front
 
-from fetcher.mirror.object_store import ObjectStore
+from fetcher.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

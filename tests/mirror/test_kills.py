@@ -21,7 +21,7 @@ from local_wheels import all_local_wheels
 from real_servers import _clean_environment
 from web_server import serving
 
-from fetcher.mirror.directory import PRIVATE
+from fetcher.storage.directory import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -82,12 +82,18 @@ def test_python_that_only_metadata_tells() -> None:
 
 
 def test_facts_of_a_project() -> None:
-    facts = Facts("demo", "quarantined", "<why>", ("https://a/simple/demo/",), ("https://b/simple/demo/",))
+    facts = Facts("demo", "archived", "<why>", ("https://a/simple/demo/",), ("https://b/simple/demo/",))
     for page in both(facts=facts):
-        assert (page.status, page.status_reason) == ("quarantined", "<why>")
+        assert (page.status, page.status_reason) == ("archived", "<why>")
         assert page.tracks == ("https://a/simple/demo/",)
         assert page.alternate_locations == ("https://b/simple/demo/",)
     assert all(page.status == "active" for page in both())
+
+
+def test_quarantine() -> None:
+    for page in both(entry(file(WHEEL), content("a")), facts=Facts("demo", "quarantined", "malware")):
+        assert page.status == "quarantined"
+        assert page.files == ()
 
 
 def test_json_has_what_version_1_1_demands() -> None:

@@ -18,14 +18,14 @@ from real_servers import _ask, _free_ports
 from seaweed import BUCKET, NO_CONDITIONS, READER, UNIMPLEMENTED, WRITER, Keys, Storage, running_front
 
 from fetcher.errors import ConfigError, DiskError, StoreFailed, StoreRefused
-from fetcher.mirror import object_store
-from fetcher.mirror.object_store import PART, ObjectStore
-from fetcher.mirror.store import Stored
+from fetcher.storage import object_store
+from fetcher.storage.object_store import PART, ObjectStore
+from fetcher.storage.store import Stored
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fetcher.mirror.store import Store
+    from fetcher.storage.store import Store
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("_no_blocking")]
 
@@ -343,7 +343,7 @@ def test_without_the_extra() -> None:
     code = (
         "import sys; sys.modules['obstore'] = None\n"
         "from fetcher.errors import ConfigError\n"
-        "try:\n    import fetcher.mirror.object_store\n"
+        "try:\n    import fetcher.storage.object_store\n"
         "except ConfigError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -871,3 +871,36 @@ async def test_deadline(run: Any, dest: Path) -> None:
     assert "all that was asked for is not done: the deadline of 1.5 s has passed" in done.stderr
     assert mirrored(dest) == sorted([A, B, SLOW])
     assert problems(dest) == []
+
+
+async def test_nothing_goes_where_what_is_to_come_cannot_be_had(run: Any, dest: Path) -> None:
+    files = wheel("a", "1.0") | wheel("b", "1.0")
+    async with FakeIndex(wheels=files) as index:
+        await run(index, dest, "--all", "--latest", "1")
+        files |= wheel("a", "2.0")
+        index.faults = {wheel_filename("a", "2.0"): Status(404)}
+        assert (await run(index, dest, "--all", "--latest", "1", *ALL_MAY_GO)).code == 1
+        assert mirrored(dest) == [A, B]
+        index.faults = {}
+        assert (await run(index, dest, "--all", "--latest", "1", *ALL_MAY_GO)).code == 0
+        assert mirrored(dest) == [wheel_filename("a", "2.0"), B]
+
+
+async def test_nothing_goes_where_nobody_knows_its_age(run: Any, dest: Path) -> None:
+    said = {name: {"upload-time": "2026-01-02T00:00:00Z"} for name in (A, B)}
+    async with FakeIndex(wheels=wheel("a", "1.0") | wheel("b", "1.0"), says=said) as index:
+        await run(index, dest, "--all")
+        index.says = {A: said[A]}
+        assert (await run(index, dest, "--all", "--since", "2026-01-01", *ALL_MAY_GO)).code != 0
+    assert mirrored(dest) == [A, B]
+
+
+async def test_a_page_without_links_may_be_anything(run: Any, dest: Path) -> None:
+    async with FakeIndex(wheels=wheel("a", "1.0") | wheel("b", "1.0")) as index:
+        await run(index, dest, "--all")
+        index.faults = {"/simple/b/": Status(200)}
+        done = await run(index, dest, "--all", *ALL_MAY_GO)
+    assert done.code == 1
+    assert "it names no files, and 1 of them are in the mirror, where they stay" in done.stderr
+    assert mirrored(dest) == [A, B]
+    assert problems(dest) == []

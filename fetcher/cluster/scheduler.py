@@ -21,9 +21,9 @@ import anyio
 from anyio import CancelScope, create_task_group, move_on_after, open_process
 from distributed import Client, Scheduler
 
+from fetcher.cluster.shard import describe
 from fetcher.disk import on_disk
 from fetcher.errors import ConfigError, ConnectFailed, FetcherError, TimedOut
-from fetcher.mirror.shard import describe
 
 __all__ = ["Cluster", "first_of", "join_cluster", "quiet", "start_workers"]
 
@@ -102,7 +102,7 @@ async def start_workers(count: int, patience: float, scratch: Path, *, verbose: 
 
 async def _keep_worker(scheduler: str, directory: Path, verbose: bool) -> None:
     """Have a worker process, and another one when it dies."""
-    command = [sys.executable, "-m", "fetcher.mirror.local_worker", scheduler, str(directory)]
+    command = [sys.executable, "-m", "fetcher.cluster.local_worker", scheduler, str(directory)]
     said = None if verbose else DEVNULL
     while True:
         async with await open_process(command, stdin=PIPE, stdout=DEVNULL, stderr=said) as process:

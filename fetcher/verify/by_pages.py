@@ -11,13 +11,13 @@ from packaging.utils import InvalidName, canonicalize_name
 
 from fetcher.errors import ConfigError
 from fetcher.index.files import Project
-from fetcher.mirror.claims import key_of, named_by_file
-from fetcher.mirror.differences import Differences, compare_projects, read_names, read_project
-from fetcher.mirror.findings import Finding, Named, judge
 from fetcher.mirror.layout import ROOT_KEYS, page_keys
-from fetcher.mirror.scratch import Scratch, Seen
-from fetcher.mirror.store import Inspected
-from fetcher.mirror.truth import Claim
+from fetcher.storage.store import Inspected
+from fetcher.verify.claims import key_of, named_by_file
+from fetcher.verify.differences import Differences, compare_projects, read_names, read_project
+from fetcher.verify.findings import Finding, Named, judge
+from fetcher.verify.scratch import Scratch, Seen
+from fetcher.verify.truth import Claim
 
 __all__ = ["ByPages"]
 

@@ -37,9 +37,9 @@ from fetcher.client import Fetcher
 from fetcher.disk import on_disk
 from fetcher.errors import ConfigError, DiskError, FetcherError, TimedOut
 from fetcher.index.files import File
-from fetcher.mirror.directory import PRIVATE, Directory
-from fetcher.mirror.store import Store
 from fetcher.mirror.transfer import Carried, carry
+from fetcher.storage.directory import PRIVATE, Directory
+from fetcher.storage.store import Store
 from fetcher.version import __version__
 
 __all__ = ["MARK_KEY", "Errand", "Pause", "Shard", "carry_shard", "describe", "heed"]
@@ -230,7 +230,7 @@ async def _opened(errand: Errand, worker: str) -> AsyncIterator[tuple[Store, Pat
         await _check_mark(directory, errand, worker)
         yield directory, directory.incoming
         return
-    from fetcher.mirror.object_store import ObjectStore  # a directory does without the extra s3
+    from fetcher.storage.object_store import ObjectStore  # a directory does without the extra s3
 
     store = await ObjectStore.open(errand.to)
     await _check_mark(store, errand, worker)

@@ -17,12 +17,12 @@ from typing import Literal, Protocol
 from anyio import Semaphore, create_task_group
 
 from fetcher.errors import ConfigError, FetcherError
-from fetcher.mirror.claims import folders
-from fetcher.mirror.findings import Finding, Named, judge, stray
 from fetcher.mirror.layout import ROOT_KEYS
-from fetcher.mirror.scratch import Scratch
-from fetcher.mirror.store import Inspected
-from fetcher.mirror.truth import Claim, Truth
+from fetcher.storage.store import Inspected
+from fetcher.verify.claims import folders
+from fetcher.verify.findings import Finding, Named, judge, stray
+from fetcher.verify.scratch import Scratch
+from fetcher.verify.truth import Claim, Truth
 
 __all__ = ["Outcome", "Repairer", "Verification"]
 

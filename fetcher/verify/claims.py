@@ -11,9 +11,9 @@ from hashlib import sha256
 from urllib.parse import unquote
 
 from fetcher.index.files import File
-from fetcher.mirror.findings import Named
 from fetcher.mirror.layout import file_key, provenance_key, sidecar_key
 from fetcher.mirror.records import Entry
+from fetcher.verify.findings import Named
 
 __all__ = ["ADDRESS", "folders", "key_of", "named_by_entry", "named_by_file", "named_page", "pages_of"]
 

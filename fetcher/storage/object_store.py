@@ -29,8 +29,8 @@ import anyio
 
 from fetcher.disk import on_disk
 from fetcher.errors import ConfigError, DiskError
-from fetcher.mirror.s3 import Bucket, content_type, failure, is_answered, is_not_implemented, parse_bucket
-from fetcher.mirror.store import Stored
+from fetcher.storage.s3 import Bucket, content_type, failure, is_answered, is_not_implemented, parse_bucket
+from fetcher.storage.store import Stored
 
 try:
     import obstore

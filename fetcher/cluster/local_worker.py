@@ -1,4 +1,4 @@
-"""A worker of this machine: `python -m fetcher.mirror.local_worker SCHEDULER DIR`, which the coordinator runs.
+"""A worker of this machine: `python -m fetcher.cluster.local_worker SCHEDULER DIR`, which the coordinator runs.
 
 Ctrl-C goes to the whole process group of a terminal, and is the coordinator's to heed.  However that ends, its end of
 the pipe is closed then, and the worker ends with it.

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from fetcher.disk import on_disk
 from fetcher.errors import ConfigError, DiskError
-from fetcher.mirror.store import Stored
+from fetcher.storage.store import Stored
 
 __all__ = ["PRIVATE", "Directory", "clear", "make"]
 

@@ -22,16 +22,16 @@ from fetcher.client import Fetcher
 from fetcher.errors import DiskError, FetcherError, NotFound
 from fetcher.index.files import File
 from fetcher.index.scope import Index
-from fetcher.mirror.by_manifest import render, render_whole
-from fetcher.mirror.findings import Finding, Part
 from fetcher.mirror.layout import file_key, sidecar_key
 from fetcher.mirror.manifest import Known, Manifest
 from fetcher.mirror.plan import keys_of
 from fetcher.mirror.records import Content, Entry
-from fetcher.mirror.remedy import MOVED, as_lost, as_repaired, choose_again, demand
-from fetcher.mirror.store import Inspected
 from fetcher.mirror.transfer import bring_provenance, carry, read_static
-from fetcher.mirror.truth import Claim
+from fetcher.storage.store import Inspected
+from fetcher.verify.by_manifest import render, render_whole
+from fetcher.verify.findings import Finding, Part
+from fetcher.verify.remedy import MOVED, as_lost, as_repaired, choose_again, demand
+from fetcher.verify.truth import Claim
 
 __all__ = ["ByIndex"]
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fetcher.mirror.findings import Finding, Named
 from fetcher.mirror.manifest import Known
+from fetcher.verify.findings import Finding, Named
 
 __all__ = ["Claim", "Truth"]
 

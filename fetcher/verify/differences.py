@@ -15,8 +15,8 @@ from fetcher.errors import BadPage
 from fetcher.index.files import File, Project
 from fetcher.index.pages import parse_page
 from fetcher.index.root_page import parse_root
-from fetcher.mirror.claims import ADDRESS, key_of
-from fetcher.mirror.findings import Finding, Named
+from fetcher.verify.claims import ADDRESS, key_of
+from fetcher.verify.findings import Finding, Named
 
 __all__ = ["Differences", "compare_projects", "judge_page", "judge_root", "read_names", "read_project"]
 

@@ -27,11 +27,11 @@ from distributed import KilledWorker
 from distributed.client import ClosedClientError, FutureCancelledError
 
 from fetcher.client import Fetcher
+from fetcher.cluster.scheduler import BEAT, Cluster, first_of
+from fetcher.cluster.shard import Errand, Pause, Shard, carry_shard, heed
+from fetcher.cluster.shares import MOST_FILES, shard_length, share
 from fetcher.errors import ConfigError, Disconnected, FetcherError, TimedOut, WorkerLost
 from fetcher.index.files import File
-from fetcher.mirror.scheduler import BEAT, Cluster, first_of
-from fetcher.mirror.shard import Errand, Pause, Shard, carry_shard, heed
-from fetcher.mirror.shares import MOST_FILES, shard_length, share
 from fetcher.mirror.transfer import Carried
 
 __all__ = ["ClusterCarrier"]

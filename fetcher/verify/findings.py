@@ -16,7 +16,7 @@ This file is pure.
 from dataclasses import dataclass
 from typing import Literal
 
-from fetcher.mirror.store import Stored
+from fetcher.storage.store import Stored
 from fetcher.words import size
 
 __all__ = ["Finding", "Named", "Part", "Word", "judge", "stray"]

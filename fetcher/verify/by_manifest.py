@@ -8,14 +8,14 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from fetcher.mirror.claims import named_by_entry, named_page, pages_of
-from fetcher.mirror.differences import judge_page, judge_root
-from fetcher.mirror.findings import Finding, Named, judge
 from fetcher.mirror.layout import FRONT_KEY, ROOT_KEYS, page_keys, render_front, render_project, render_root
 from fetcher.mirror.manifest import Known, Manifest
 from fetcher.mirror.records import Entry, Facts
-from fetcher.mirror.store import Inspected
-from fetcher.mirror.truth import Claim
+from fetcher.storage.store import Inspected
+from fetcher.verify.claims import named_by_entry, named_page, pages_of
+from fetcher.verify.differences import judge_page, judge_root
+from fetcher.verify.findings import Finding, Named, judge
+from fetcher.verify.truth import Claim
 
 __all__ = ["ByManifest", "render", "render_whole"]
 
