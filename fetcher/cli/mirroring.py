@@ -266,6 +266,7 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
 
 async def _remove(job: Job, wish: Wish, teller: Teller) -> None:
     """Remove what is not wanted any more, unless that is too much, or nobody knows what is wanted."""
+    await job.means.manifest.forget_failed()
     unwanted = await job.means.manifest.unwanted()
     if not unwanted:
         return

@@ -14,8 +14,7 @@ from operator import itemgetter
 from anyio import Event, Semaphore, create_task_group, sleep
 
 from fetcher.errors import FetcherError, NotFound
-from fetcher.mirror.layout import FRONT_KEY, ROOT_KEYS, page_keys, render_front, render_root
-from fetcher.mirror.plan import keys_of
+from fetcher.mirror.layout import FRONT_KEY, ROOT_KEYS, render_front, render_root
 from fetcher.mirror.records import Facts
 from fetcher.mirror.turn import Happening, Means, take_turn
 
@@ -105,7 +104,7 @@ class Job:
             self._lost.add(name)
             if not isinstance(error, NotFound):
                 await manifest.note_wanted(name)  # nobody knows what is wanted of it: nothing is removed
-            await manifest.note_project(known.facts or Facts(name), known.page, "failed", error)
+            await manifest.note_failure(known.facts or Facts(name), known.page, error)
             self.means.tell(Happening(name, "", "failed", error=error))
 
     async def _remove(self, project: str, filenames: Iterable[str]) -> None:
@@ -118,14 +117,11 @@ class Job:
             page = await self.means.write_page(facts, entries.values(), known.page)
             await manifest.note_project(facts, page, "updated")
         else:
-            await manifest.drop(page_keys(project))
             await manifest.forget_project(project)
             self.means.tell(Happening(project, "", "removed"))
+        await manifest.forget_files(gone)
         for entry in gone:
-            await manifest.drop(keys_of(entry))
-            await manifest.forget_file(project, entry.filename)
-            if entry.content is not None:
-                self.means.tell(Happening(project, entry.filename, "removed"))
+            self.means.tell(Happening(project, entry.filename, "removed"))
 
     async def _write_root(self) -> None:
         """Write the pages of the whole mirror, as far as they say something new."""

@@ -3,7 +3,7 @@
     projects   what the index says of a project, the digest of the page that was written, what became of it
     files      what the index says of a file, what is in the mirror of it, why it could not be had
     wants      what this run was asked for, and which of it has had its turn
-    dropped    keys that no page names any more: they go once all pages are written
+    dropped    keys that no row of `files` names any more; those that no page names either are `free`, and go
 
 - Memory does not grow with the mirror: rows are read project by project, and written in batches.
 - A run that is killed loses at most the last batch, and no more than a look at the store finds again: a file is in its
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, TypeVarTuple
+from typing import Self, TypeAlias, TypeVar, TypeVarTuple
 
 import msgspec
 from anyio import CancelScope, Lock
@@ -62,8 +62,13 @@ CREATE TABLE IF NOT EXISTS wants (
     project TEXT NOT NULL, ask BLOB NOT NULL, taken INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (project, ask)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS wants_not_taken ON wants (project) WHERE NOT taken;
-CREATE TABLE IF NOT EXISTS dropped (key TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dropped (key TEXT PRIMARY KEY, project TEXT NOT NULL, free INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS dropped_of ON dropped (project);
 """
+_Change: TypeAlias = tuple[str, tuple[object, ...]]
+_DROP = "INSERT OR REPLACE INTO dropped VALUES (?, ?, ?)"
+_KEEP = "DELETE FROM dropped WHERE key = ?"
+_FREE = "UPDATE dropped SET free = 1 WHERE project = ?"
 _PUT_FILE = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_PROJECT = "INSERT OR REPLACE INTO projects VALUES (?, ?, ?, ?, ?, ?, ?)"
 _PUT_PAGE = (
@@ -128,10 +133,8 @@ class Manifest:
         self._path = directory / NAME
         self._held = -1
         self._turn = Lock()
-        self._waiting: list[tuple[str, tuple[object, ...]]] = []
+        self._waiting: list[_Change] = []
         self.run = 0
-        # Whether there may be keys that are to go.
-        self._drops = True
 
     async def __aenter__(self) -> Self:
         await self._do(self._open_to_read if self._read_only else self._open)
@@ -165,7 +168,6 @@ class Manifest:
             "SELECT max(run) FROM (SELECT max(run) AS run FROM projects UNION ALL SELECT max(run) FROM files)"
         ).fetchone()
         self.run = latest or 0
-        self._drops = self._rows.execute("SELECT 1 FROM dropped LIMIT 1").fetchone() is not None
 
     def _open_to_read(self) -> None:
         self.in_use = _is_locked(self._directory / "lock")
@@ -268,8 +270,8 @@ class Manifest:
 
     # --------------------------------------------------------------------------------------------------- what is noted
 
-    async def note_file(self, entry: Entry) -> None:
-        """Note what is known of a file that this run wants."""
+    async def note_file(self, entry: Entry, superseded: Iterable[str] = ()) -> None:
+        """Note what is known of a file that this run wants, and the keys of what it takes the place of."""
         content = entry.content
         row = (
             entry.project,
@@ -282,55 +284,60 @@ class Manifest:
             entry.error,
             entry.reason,
         )
-        await self._note(_PUT_FILE, row)
-        await self.keep(keys_of(entry))
+        await self._note(
+            (_PUT_FILE, row),
+            *((_DROP, (key, entry.project, False)) for key in superseded),
+            *((_KEEP, (key,)) for key in keys_of(entry)),
+        )
 
     async def note_listing(self, entry: Entry) -> None:
         """Note what the index says now of a file that this run does not want."""
         row = (msgspec.json.encode(entry.listing), entry.project, entry.filename)
-        await self._note("UPDATE files SET listing = ? WHERE project = ? AND filename = ?", row)
+        await self._note(("UPDATE files SET listing = ? WHERE project = ? AND filename = ?", row))
 
     async def note_wanted(self, project: str, filename: str | None = None) -> None:
         """Note that a file is wanted, or all files of a project, of which the rest is known."""
         if filename is None:
-            await self._note("UPDATE files SET run = ? WHERE project = ?", (self.run, project))
+            await self._note(("UPDATE files SET run = ? WHERE project = ?", (self.run, project)))
         else:
             row = (self.run, project, filename)
-            await self._note("UPDATE files SET run = ? WHERE project = ? AND filename = ?", row)
+            await self._note(("UPDATE files SET run = ? WHERE project = ? AND filename = ?", row))
 
     async def note_project(self, facts: Facts, page: str, outcome: str, error: FetcherError | None = None) -> None:
-        """Note what became of a project, and the digest of its page."""
+        """Note what became of a project, and the digest of its page, which lists what the rows of its files say."""
+        await self._note(self._project(facts, page, outcome, error), (_FREE, (facts.name,)))
+
+    async def note_failure(self, facts: Facts, page: str, error: FetcherError) -> None:
+        """Note why a project did not have its turn; its page is what it was."""
+        await self._note(self._project(facts, page, "failed", error))
+
+    def _project(self, facts: Facts, page: str, outcome: str, error: FetcherError | None) -> _Change:
         said = ("", "") if error is None else (type(error).__name__, " ".join(str(error).split()))
-        row = (facts.name, self.run, msgspec.json.encode(facts), page, outcome, *said)
-        await self._note(_PUT_PROJECT, row)
+        return _PUT_PROJECT, (facts.name, self.run, msgspec.json.encode(facts), page, outcome, *said)
 
     async def begin_page(self, project: str) -> None:
         """Note at once that the page of a project is being written: what it says is not known until that is noted."""
-        await self._note("UPDATE projects SET page = ? WHERE name = ?", (UNKNOWN, project))
-        await self.keep(page_keys(project))
+        begun = ("UPDATE projects SET page = ? WHERE name = ?", (UNKNOWN, project))
+        await self._note(begun, *((_KEEP, (key,)) for key in page_keys(project)))
         await self.flush()
 
-    async def drop(self, keys: Iterable[str]) -> None:
-        """Note keys that no page will name any more."""
-        for key in keys:
-            self._drops = True
-            await self._note("INSERT OR IGNORE INTO dropped VALUES (?)", (key,))
-
-    async def keep(self, keys: Iterable[str]) -> None:
-        """Note keys that a page will name after all."""
-        for key in keys if self._drops else ():
-            await self._note("DELETE FROM dropped WHERE key = ?", (key,))
-
-    async def forget_file(self, project: str, filename: str) -> None:
-        """Know nothing of a file any more."""
-        await self._note("DELETE FROM files WHERE project = ? AND filename = ?", (project, filename))
+    async def forget_files(self, entries: Iterable[Entry]) -> None:
+        """Know nothing of files that no page names any more; their keys may go."""
+        changes: list[_Change] = []
+        for entry in entries:
+            row = (entry.project, entry.filename)
+            changes.append(("DELETE FROM files WHERE project = ? AND filename = ?", row))
+            changes += [(_DROP, (key, entry.project, True)) for key in keys_of(entry)]
+        await self._note(*changes)
 
     async def forget_project(self, project: str) -> None:
-        """Know nothing of a project any more."""
-        await self._note("DELETE FROM projects WHERE name = ?", (project,))
+        """Know nothing of a project any more; its page may go."""
+        dropped = ((_DROP, (key, project, True)) for key in page_keys(project))
+        await self._note(("DELETE FROM projects WHERE name = ?", (project,)), *dropped)
 
-    async def _note(self, statement: str, row: tuple[object, ...]) -> None:
-        self._waiting.append((statement, row))
+    async def _note(self, *changes: _Change) -> None:
+        """Have changes made in one transaction, soon."""
+        self._waiting += changes
         if len(self._waiting) >= MANY:
             await self.flush()
 
@@ -344,7 +351,7 @@ class Manifest:
         waiting, self._waiting = self._waiting, []
         self._write(waiting)
 
-    def _write(self, changes: Iterable[tuple[str, tuple[object, ...]]]) -> None:
+    def _write(self, changes: Iterable[_Change]) -> None:
         """Make changes in one transaction, in their order."""
         self._rows.execute("BEGIN IMMEDIATE")
         try:
@@ -358,7 +365,7 @@ class Manifest:
     async def note_page(self, project: str, page: str) -> None:
         """Note the digest of the page that was written, and nothing else of the project."""
         row = (project, self.run, msgspec.json.encode(Facts(project)), page)
-        await self._note(_PUT_PAGE, row)
+        await self._note((_PUT_PAGE, row), (_FREE, (project,)))
 
     # ---------------------------------------------------------------------------------------------- what is asked of it
 
@@ -393,15 +400,22 @@ class Manifest:
         return await self._do(lambda: self._rows.execute(query, (most,)).fetchall())
 
     async def unwanted(self) -> list[tuple[str, str]]:
-        """Return project and name of each file that this run does not want, in order."""
+        """Return project and name of each file that is there and that this run does not want, in order."""
         await self.flush()
-        query = "SELECT project, filename FROM files WHERE run < ? ORDER BY project, filename"
+        query = "SELECT project, filename FROM files WHERE run < ? AND sha256 != '' ORDER BY project, filename"
         return await self._do(lambda: self._rows.execute(query, (self.run,)).fetchall())
 
+    async def forget_failed(self) -> None:
+        """Know nothing of files that are not there and that this run does not want, nor of projects without any."""
+        await self._note(
+            ("DELETE FROM files WHERE run < ? AND sha256 = ''", (self.run,)),
+            ("DELETE FROM projects WHERE run < ? AND page = ''", (self.run,)),
+        )
+
     async def dropped(self, most: int, *, pages: bool) -> list[str]:
-        """Return some of the keys that are to go: those of `pages`, or what no page names any more."""
+        """Return some of the keys that may go: those of `pages`, or what no page names any more."""
         await self.flush()
-        query = "SELECT key FROM dropped WHERE (key LIKE 'simple/%') = ? LIMIT ?"
+        query = "SELECT key FROM dropped WHERE free AND (key LIKE 'simple/%') = ? LIMIT ?"
         return await self._do(lambda: [key for (key,) in self._rows.execute(query, (pages, most))])
 
     async def forget_dropped(self, keys: Sequence[str]) -> None:

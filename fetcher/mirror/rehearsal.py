@@ -99,8 +99,13 @@ async def copy_manifest(state: Path, folder: Path) -> None:
 def _copy(source: Path, copy: Path) -> None:
     if not source.exists():
         return
-    with (
-        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as rows,
-        closing(sqlite3.connect(copy)) as copied,
-    ):
+    address = source.absolute().as_uri()
+    try:
+        _copy_from(f"{address}?mode=rw", copy)  # so that the log and its index do not stay
+    except sqlite3.OperationalError:  # nothing may be written there
+        _copy_from(f"{address}?immutable=1", copy)
+
+
+def _copy_from(address: str, copy: Path) -> None:
+    with closing(sqlite3.connect(address, uri=True)) as rows, closing(sqlite3.connect(copy)) as copied:
         rows.backup(copied)

@@ -181,7 +181,6 @@ class _Turn:
         self._entries = dict(known.entries)
         self._errors: dict[str, tuple[File, FetcherError]] = {}
         self._told = set(known.seen)
-        self._superseded: set[str] = set()
 
     async def run(self) -> None:
         """Do all there is to do.  Raises FetcherError if the page cannot be had."""
@@ -261,10 +260,9 @@ class _Turn:
             self._told.add(file.filename)
             entry = as_fetched(self._name, file, came.content)
             self._means.tell(Happening(self._name, file.filename, "fetched", file, came))
-            if before is not None:
-                self._superseded |= set(keys_of(before)) - set(keys_of(entry))
+        superseded = set() if before is None else set(keys_of(before)) - set(keys_of(entry))
         self._entries[file.filename] = entry
-        await self._means.manifest.note_file(entry)
+        await self._means.manifest.note_file(entry, superseded)
 
     async def _want_dependencies(self, chosen: Chosen) -> None:
         """Want what the wanted files depend on."""
@@ -291,8 +289,6 @@ class _Turn:
             page = UNKNOWN
         if page or any(entry.content is not None for entry in self._entries.values()):
             page = await self._means.write_page(self._facts, self._entries.values(), page)
-        kept = {key for entry in self._entries.values() for key in keys_of(entry)}
-        await self._means.manifest.drop(self._superseded - kept)  # no page names them from here on
         failed = [*errors, *(error for _, error in self._errors.values())]
         outcome: Outcome = "failed" if failed else "unchanged" if page == self._known.page else "updated"
         await self._means.manifest.note_project(self._facts, page, outcome, *failed[:1])

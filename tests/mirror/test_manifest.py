@@ -13,7 +13,9 @@ import pytest
 from made_up import content, entry, file
 
 from fetcher.errors import ConfigError, DiskError, NotFound
+from fetcher.mirror.layout import page_keys
 from fetcher.mirror.manifest import LAYOUT, NAME, Manifest
+from fetcher.mirror.plan import keys_of
 from fetcher.mirror.records import Facts
 from fetcher.mirror.wanted import Ask
 
@@ -74,8 +76,15 @@ async def test_what_a_run_does_not_want(tmp_path: Path) -> None:
         await manifest.note_wanted("b")
         await manifest.note_listing(three)
         assert await manifest.unwanted() == [("c", three.filename)]
-        await manifest.forget_file("c", three.filename)
+        await manifest.forget_files([three])
         assert await manifest.unwanted() == []
+        await manifest.note_file(entry(file("d-1.0-py3-none-any.whl")))
+        await manifest.begin()
+        await manifest.note_wanted("a")
+        await manifest.note_wanted("b")
+        assert await manifest.unwanted() == []  # what is not there need not be removed
+        await manifest.forget_failed()
+        assert (await manifest.load("d")).entries == {}
 
 
 async def test_totals_and_the_largest(tmp_path: Path) -> None:
@@ -92,14 +101,38 @@ async def test_totals_and_the_largest(tmp_path: Path) -> None:
         assert await manifest.largest(2) == [("b", 1, 7), ("c", 1, 7)]
 
 
-async def test_dropped_keys_outlive_a_run(tmp_path: Path) -> None:
+async def test_keys_go_when_no_page_names_them(tmp_path: Path) -> None:
+    old, new = (entry(file(WHEEL), content(text, metadata="m")) for text in "ab")
     async with Manifest(tmp_path) as manifest:
-        await manifest.drop(["x", "y", "x", "simple/x/index.html"])
+        await manifest.begin()
+        await manifest.note_file(old)
+        await manifest.note_file(new, keys_of(old))
+        assert await manifest.dropped(9, pages=False) == []  # the page of before still names them
     async with Manifest(tmp_path) as manifest:
-        assert sorted(await manifest.dropped(9, pages=False)) == ["x", "y"]
-        await manifest.forget_dropped(["x"])
-        assert await manifest.dropped(9, pages=False) == ["y"]
-        assert await manifest.dropped(9, pages=True) == ["simple/x/index.html"]
+        await manifest.note_failure(Facts("demo"), "page", NotFound("https://host/x", 404))
+        assert await manifest.dropped(9, pages=False) == []
+        await manifest.note_project(Facts("demo"), "page", "updated")
+        assert sorted(await manifest.dropped(9, pages=False)) == sorted(keys_of(old))
+        await manifest.note_file(old, keys_of(new))  # as it was before
+        assert await manifest.dropped(9, pages=False) == []
+        await manifest.note_project(Facts("demo"), "page", "updated")
+        assert sorted(await manifest.dropped(9, pages=False)) == sorted(keys_of(new))
+        await manifest.forget_dropped(keys_of(new)[:1])
+        assert await manifest.dropped(9, pages=False) == keys_of(new)[1:]
+
+
+async def test_what_is_forgotten_goes(tmp_path: Path) -> None:
+    there = entry(file(WHEEL), content("a"))
+    async with Manifest(tmp_path) as manifest:
+        await manifest.begin()
+        await manifest.note_file(there)
+        await manifest.note_project(Facts("demo"), "page", "updated")
+        await manifest.forget_project("demo")
+        await manifest.forget_files([there])
+        assert sorted(await manifest.dropped(9, pages=True)) == sorted(page_keys("demo"))
+        assert await manifest.dropped(9, pages=False) == keys_of(there)
+        await manifest.begin_page("demo")  # it is wanted again
+        assert await manifest.dropped(9, pages=True) == []
 
 
 async def test_one_run_at_a_time(tmp_path: Path) -> None:
