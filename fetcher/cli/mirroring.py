@@ -1,6 +1,7 @@
 """What `fetcher prefetch` does: sources into the manifest, the job, what is to be removed; and what is said of it."""
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
 
 from fetcher.cli.carriers import Helpers, open_carrier
 from fetcher.cli.deadline import Deadline, DeadlinePassed
@@ -24,7 +25,17 @@ from fetcher.cli.run import exit_code, finish, run, say_error
 from fetcher.cli.sources import read_asked, read_sources
 from fetcher.client import Fetcher
 from fetcher.disk import on_disk
-from fetcher.errors import DiskError, FetcherError
+from fetcher.errors import (
+    AuthError,
+    BadPage,
+    ConfigError,
+    DiskError,
+    FetcherError,
+    LoginPage,
+    ServerFailed,
+    Throttled,
+    TransportError,
+)
 from fetcher.index.urls import without_secrets
 from fetcher.mirror.job import Job
 from fetcher.mirror.layout import file_key
@@ -48,6 +59,8 @@ PROJECTS = 50
 FILES = 4
 # Pages of a mirror are kept however many there are: without them each would come anew.
 UNBOUNDED = 1 << 60
+# After these no answer of an index counts as its word on what it has not.
+INDEX_FAILURES = (TransportError, AuthError, LoginPage, BadPage, ServerFailed, Throttled)
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,7 @@ class Teller:
         self._dry = dry
         self.ledger = Ledger()
         self.codes: set[int] = set()
+        self.index_failed = False
 
     @property
     def failed(self) -> bool:
@@ -95,6 +109,8 @@ class Teller:
                 click.echo(json.dumps(_fields(happening)))
             elif line := self._line(happening):
                 click.echo(line)
+            elif happening.outcome == "removed" and happening.filename and not self._settings.quiet:
+                click.echo(f"removed {happening.filename}", err=True)
             if happening.error is not None:
                 say_error(happening.error, self._settings)
 
@@ -112,6 +128,7 @@ class Teller:
         self._display.latest.pop(happening.filename, None)
         if happening.error is not None:
             self._display.finished(happening.error)
+            self.index_failed = self.index_failed or isinstance(happening.error, INDEX_FAILURES)
             self.codes.add(happening.error.exit_code)
         elif happening.outcome == "removed" and happening.filename:
             self._display.removed += 1
@@ -153,6 +170,8 @@ def mirror(settings: Settings, wish: Wish) -> NoReturn:
     display = display_for(settings)
     choice = wish.choice
     try:
+        if wish.report is not None and not wish.report.absolute().parent.is_dir():
+            raise ConfigError(f"{wish.report}: there is no such directory to write the report into")
         place = place_of(wish.to, wish.state)
         requested = read_sources(
             wish.sources,
@@ -169,12 +188,11 @@ def mirror(settings: Settings, wish: Wish) -> NoReturn:
         async with AsyncExitStack() as stack:
             means, teller = await _open(stack, settings, wish, place, requested, display)
             projects = max(PROJECTS, means.carrier.room // FILES)
+            if wish.report is not None:
+                stack.push_async_callback(_write_report, wish.report, teller.ledger, place, means.manifest)
             await _run(Job(means, projects), requested, wish, teller, Deadline(settings.deadline))
             if not (teller.failed or wish.dry_run):
                 await clear(place.incoming)  # parts of what earlier runs wanted
-            if wish.report is not None:
-                report = await teller.ledger.report(place.shown, means.manifest)
-                await _write_report(wish.report, render_report(report))
         return exit_code(teller.codes or {0})
 
     code = run(main, settings, display)
@@ -236,11 +254,24 @@ async def _open(
     return Means(fetcher, manifest, store, carrier, choice, teller.tell, wish.with_dependencies), teller
 
 
-async def _write_report(path: Path, text: str) -> None:
+async def _write_report(path: Path, ledger: Ledger, place: Place, manifest: Manifest) -> None:
+    """Write the report, also of a run that was interrupted or failed."""
+    with CancelScope(shield=True):
+        text = render_report(await ledger.report(place.shown, manifest))
+        try:
+            await on_disk(_replace, path, text)
+        except OSError as error:
+            raise DiskError.of(str(path), error) from error
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        await on_disk(path.write_text, text, "utf-8")
-    except OSError as error:
-        raise DiskError.of(str(path), error) from error
+        new.write_text(text, "utf-8")
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise
 
 
 async def _want(means: Means, requested: Requested, wish: Wish, teller: Teller) -> None:
@@ -264,14 +295,21 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+def _doubts(wish: Wish, teller: Teller) -> str:
+    """Return why it is not known what is wanted; empty if it is."""
+    if teller.index_failed:
+        return "an index that fails now and then does not tell what it has"
+    return "what failed may depend on it" if wish.with_dependencies and teller.failed else ""
+
+
 async def _remove(job: Job, wish: Wish, teller: Teller) -> None:
     """Remove what is not wanted any more, unless that is too much, or nobody knows what is wanted."""
     await job.means.manifest.forget_failed()
     unwanted = await job.means.manifest.unwanted()
     if not unwanted:
         return
-    if wish.with_dependencies and teller.failed:
-        teller.refuse("nothing is removed: what failed may depend on it")
+    if reason := _doubts(wish, teller):
+        teller.refuse(f"nothing is removed: {reason}")
         return
     files = (await job.means.manifest.totals()).files
     allowed = may_remove(len(unwanted), files, wish.max_delete)

@@ -1,7 +1,8 @@
 """A worker of this machine: `python -m fetcher.cluster.local_worker SCHEDULER DIR`, which the coordinator runs.
 
-Ctrl-C goes to the whole process group of a terminal, and is the coordinator's to heed.  However that ends, its end of
-the pipe is closed then, and the worker ends with it.
+The coordinator's pipe says first with which certificate it is let in.  Ctrl-C goes to the whole process group of a
+terminal, and is the coordinator's to heed.  However that ends, its end of the pipe is closed then, and the worker ends
+with it.
 """
 
 import asyncio
@@ -11,7 +12,8 @@ from threading import Thread
 from typing import Any
 
 import dask
-from distributed import Worker
+import msgspec
+from distributed import Security, Worker
 
 __all__ = ["main"]
 
@@ -19,14 +21,17 @@ __all__ = ["main"]
 def main(scheduler: str, directory: str) -> None:
     """Work until the coordinator is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    security = Security(require_encryption=True, **msgspec.json.decode(sys.stdin.readline()))
     Thread(target=_end_with_coordinator, daemon=True).start()
     with dask.config.set({"distributed.worker.profile.enabled": False}):
-        asyncio.run(_work(scheduler, directory))
+        asyncio.run(_work(scheduler, directory, security))
 
 
-async def _work(scheduler: str, directory: str) -> None:
+async def _work(scheduler: str, directory: str, security: Security) -> None:
     # What it is to bring is on its way to disk at once: no limit of memory is worth an end in the middle of it.
-    worker: Any = Worker(scheduler, nthreads=1, local_directory=directory, memory_limit=0, dashboard=False)
+    worker: Any = Worker(
+        scheduler, nthreads=1, local_directory=directory, memory_limit=0, dashboard=False, security=security
+    )
     async with worker:
         await worker.finished()
 

@@ -18,8 +18,9 @@ from time import monotonic
 from typing import Any
 
 import anyio
-from anyio import CancelScope, create_task_group, move_on_after, open_process
-from distributed import Client, Scheduler
+import msgspec
+from anyio import BrokenResourceError, CancelScope, create_task_group, move_on_after, open_process
+from distributed import Client, Scheduler, Security
 
 from fetcher.cluster.shard import describe
 from fetcher.disk import on_disk
@@ -31,6 +32,8 @@ __all__ = ["Cluster", "first_of", "join_cluster", "quiet", "start_workers"]
 BEAT = 1.0
 # Seconds that worker processes of this machine have at least to begin: a second or two, if it has nothing else to do.
 START = 60.0
+# What a worker needs to know of the certificate.
+TOLD = ("tls_ca_file", "tls_worker_key", "tls_worker_cert")
 # Seconds for leaving a cluster in good order; what is left then ends with this process.
 FAREWELL = 5.0
 
@@ -49,15 +52,15 @@ class Cluster:
 
 
 @asynccontextmanager
-async def join_cluster(url: str, patience: float) -> AsyncIterator[Cluster]:
-    """Connect to a scheduler such as `tcp://host:8786`, and look who is there.
+async def join_cluster(url: str, patience: float, security: Security | None = None) -> AsyncIterator[Cluster]:
+    """Connect to a scheduler such as `tcp://host:8786`, and look who is there; `security` is Dask's.
 
     Raises ConfigError for an address that makes no sense, and for those who cannot be understood; ConnectFailed,
     TimedOut if no worker comes.
     """
     try:
         client: Any = Client(  # type: ignore[no-untyped-call]
-            url, asynchronous=True, set_as_default=False, timeout=patience, name="fetcher"
+            url, asynchronous=True, set_as_default=False, timeout=patience, name="fetcher", security=security
         )
     except ValueError as error:
         raise ConfigError(f"{url!r} is no address of a scheduler, such as tcp://host:8786: {error}") from None
@@ -79,16 +82,21 @@ async def join_cluster(url: str, patience: float) -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def start_workers(count: int, patience: float, scratch: Path, *, verbose: bool) -> AsyncIterator[Cluster]:
-    """Have so many worker processes of this machine, with a scheduler in this event loop; they end with the block."""
-    scheduler: Any = Scheduler(host="127.0.0.1", port=0, dashboard=False)
+    """Have so many worker processes of this machine, with a scheduler in this event loop; they end with the block.
+
+    Whoever can talk to a scheduler can have anything done as its user: a certificate made for this run keeps others of
+    the machine out.
+    """
+    security = Security.temporary()
+    scheduler: Any = Scheduler(host="127.0.0.1", port=0, dashboard=False, protocol="tls://", security=security)
     await on_disk(partial(shutil.rmtree, scratch, ignore_errors=True))  # of a run that was killed
     try:
         await scheduler
         async with create_task_group() as tasks:
             for number in range(count):
-                tasks.start_soon(_keep_worker, scheduler.address, scratch / str(number), verbose)
+                tasks.start_soon(_keep_worker, scheduler.address, scratch / str(number), security, verbose)
             try:
-                async with join_cluster(scheduler.address, max(START, patience)) as cluster:
+                async with join_cluster(scheduler.address, max(START, patience), security) as cluster:
                     yield cluster
             finally:
                 tasks.cancel_scope.cancel()
@@ -100,13 +108,17 @@ async def start_workers(count: int, patience: float, scratch: Path, *, verbose: 
             await on_disk(partial(shutil.rmtree, scratch, ignore_errors=True))
 
 
-async def _keep_worker(scheduler: str, directory: Path, verbose: bool) -> None:
-    """Have a worker process, and another one when it dies."""
+async def _keep_worker(scheduler: str, directory: Path, security: Security, verbose: bool) -> None:
+    """Have a worker process, and another one when it dies; it is told by the pipe how to be let in."""
+    told = msgspec.json.encode({name: getattr(security, name) for name in TOLD}) + b"\n"
     command = [sys.executable, "-m", "fetcher.cluster.local_worker", scheduler, str(directory)]
     said = None if verbose else DEVNULL
     while True:
         async with await open_process(command, stdin=PIPE, stdout=DEVNULL, stderr=said) as process:
             try:
+                assert process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
+                with suppress(BrokenResourceError):  # it has died already
+                    await process.stdin.send(told)
                 await process.wait()
             finally:
                 with suppress(ProcessLookupError):

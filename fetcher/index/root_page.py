@@ -49,7 +49,10 @@ def parse_root(body: bytes, *, url: str, charset: str | None = None) -> tuple[st
     """
     content = body.removeprefix(codecs.BOM_UTF8).lstrip()
     if not content.startswith(b"{"):
-        return _names(_said(*link) for link in _LINK.findall(decode_text(body, charset)))
+        links = _LINK.findall(decode_text(body, charset))
+        if not links:  # a page of maintenance, for one
+            raise BadPage(url, "it lists no projects")
+        return _names(_said(*link) for link in links)
     try:
         root = _decoder.decode(content)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -23,7 +23,7 @@ from fetcher.client import Fetcher
 from fetcher.content import read_raw_metadata
 from fetcher.disk import on_disk
 from fetcher.download.events import OnEvent
-from fetcher.errors import ContentError, DiskError, FetcherError
+from fetcher.errors import BadReply, ContentError, DiskError, FetcherError
 from fetcher.index.files import File
 from fetcher.mirror.layout import file_key, provenance_key, sidecar_key
 from fetcher.mirror.records import Content
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # In bytes: what file systems allow of a name.
 MOST_NAME = 255
+# In bytes; those of a file take some 10 kB for each attestation.
+MOST_PROVENANCE = 16 << 20
 
 # A header field and its folded lines (RFC 5322 §2.2.3); the body begins after an empty line.
 _FIELD = re.compile(rb"(?im)^(requires-dist|requires-python)[ \t]*:[ \t]*(.*(?:\r?\n[ \t]+.*)*)")
@@ -188,17 +190,25 @@ async def _bring_provenance(fetcher: Fetcher, store: Store, file: File, sha256: 
 async def bring_provenance(fetcher: Fetcher, store: Store, file: File, url: str, sha256: str, incoming: Path) -> bytes:
     """Bring a file's attestations into the store.  Raises FetcherError."""
     attestations = File(f"{file.filename}.provenance", url, listed_by=file.listed_by, project=file.project)
-    path = (await fetcher.download(attestations, incoming)).path
+    done = await fetcher.download(attestations, incoming)
     try:
-        body = await on_disk(_take, path)
+        body = await on_disk(_take, done.path)
     except OSError as error:
-        raise DiskError.of(str(path), error) from error
+        raise DiskError.of(str(done.path), error) from error
+    if body is None:
+        raise BadReply(url, f"something else than attestations (JSON, at most {MOST_PROVENANCE} bytes)")
     await store.put(provenance_key(sha256, file.filename), body)
     return body
 
 
-def _take(path: Path) -> bytes:
-    """Read a file and remove it."""
-    body = path.read_bytes()
-    path.unlink()
+def _take(path: Path) -> bytes | None:
+    """Read a file and remove it; None if it is no JSON, or too large."""
+    try:
+        body = path.read_bytes() if path.stat().st_size <= MOST_PROVENANCE else b""
+    finally:
+        path.unlink()
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
     return body

@@ -190,7 +190,7 @@ class _Turn:
             logger.info("the page of %s is read again: %s", self._name, outdated[0])
             chosen = await self._bring_wanted(refresh=True)
         await self._want_dependencies(chosen)
-        if self._errors or chosen.general or not all(isinstance(error, NotFound) for error in chosen.errors):
+        if self._errors or chosen.general or chosen.errors:
             await self._means.manifest.note_wanted(self._name)  # what is there may be all there will be
         for file, error in self._errors.values():
             self._means.tell(Happening(self._name, file.filename, "failed", file, error=error))

@@ -211,7 +211,7 @@ def _missing(root: Path, expected: Mapping[str, int | None]) -> set[str]:
         except (FileNotFoundError, NotADirectoryError):
             missing.add(key)
         else:
-            if size not in (None, found.st_size):
+            if size not in (None, found.st_size) or not stat.S_ISREG(found.st_mode):
                 missing.add(key)
     return missing
 

@@ -47,7 +47,15 @@ def test_names_that_cannot_be_one_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"projects": 3}', b'{"projects": [{}]}', b"{", b"{" * 100_000, json_root(version="2.0")]
+    "body",
+    [
+        b'{"projects": 3}',
+        b'{"projects": [{}]}',
+        b"{",
+        b"{" * 100_000,
+        json_root(version="2.0"),
+        b"<html>Be right back</html>",
+    ],
 )
 def test_what_is_no_list(body: bytes) -> None:
     with pytest.raises(BadPage):
