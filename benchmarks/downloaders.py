@@ -25,6 +25,7 @@ INSTALL = {
     "wget2": "apt install wget2",
     "sha256sum": "apt install coreutils",
     "openssl": "apt install openssl",
+    "bandersnatch": 'pip install -e ".[bench]"',
     "pip": 'pip install -e ".[bench]"',
     "pypdl": 'pip install -e ".[bench]"',
 }
@@ -63,9 +64,14 @@ def check_wheels(wheels: Sequence[Wheel], out: Path, sample: int = SAMPLE) -> No
         if path.stat().st_size != wheel.size:
             raise Failed(f"{path.name} has {path.stat().st_size} bytes instead of {wheel.size}")
     for wheel in spread(wheels, sample):
-        with (out / wheel.path.name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != wheel.sha256:
-                raise Failed(f"{wheel.path.name} has another sha256")
+        check_digest(wheel, out / wheel.path.name)
+
+
+def check_digest(wheel: Wheel, path: Path) -> None:
+    """Raise Failed unless a file is that wheel."""
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != wheel.sha256:
+            raise Failed(f"{path.name} has another sha256")
 
 
 def entrant(job: Job, name: str, command: Sequence[str], needs: Sequence[str] = ()) -> Entrant:

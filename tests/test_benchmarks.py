@@ -1,12 +1,17 @@
 """The benchmark programs do what they say: who did the work is in the table, and who is not is named."""
 
 import asyncio
+import base64
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.parse
 import urllib.request
 import venv
 import zipfile
@@ -18,9 +23,12 @@ from typing import Any
 import corpus
 import downloaders
 import measure
+import million
+import mirrors
 import pytest
 import resolvers
 import server
+import simulated
 from web_server import serving
 
 pytestmark = pytest.mark.real
@@ -219,6 +227,109 @@ def test_what_was_brought(wheels: Sequence[Any], tmp_path: Path) -> None:
         downloaders.check_wheels(wheels, tmp_path)
 
 
+# --------------------------------------------------------------------------------------------- prefetch.py, mirrors.py
+
+
+def test_prefetch(wheels: Sequence[Any]) -> None:
+    printed = printed_by("prefetch.py", "--quick", "--runs", "1", "--corpus", str(wheels[0].path.parent))
+
+    assert printed.count("###") == 2
+    wall, cpu, memory, requests, mib, ratio = rows(printed)["fetcher prefetch"]
+    assert min(map(float, (wall, cpu, memory, mib))) > 0
+    assert (requests, ratio) == (str(2 * PROJECTS), "")
+    assert rows(printed)["pip download"][3] == requests
+    assert rows(printed)["fetcher prefetch, once more"][3:5] == [str(PROJECTS), "0.0"]
+    assert f"answered by 304: {PROJECTS} of fetcher prefetch, once more's {PROJECTS} requests" in printed
+    if "missing: bandersnatch" not in printed:
+        # The list of projects, by way of a redirect; then of each project a page and a wheel.
+        assert rows(printed)["bandersnatch mirror"][3] == str(2 + 2 * PROJECTS)
+        assert rows(printed)["bandersnatch mirror, once more"][3] == "2"
+
+
+def test_what_a_mirror_must_have(wheels: Sequence[Any], tmp_path: Path) -> None:
+    mirrors.lay_out_index(wheels, tmp_path / "made")
+    job = downloaders.Job(wheels, "http://127.0.0.1", tmp_path)
+    is_mirror = mirrors.is_mirror(job, ".", "index.json")
+    is_mirror(b"", tmp_path / "made")
+
+    mirrors.copy_mirror(tmp_path / "made", tmp_path / "copy")
+    is_mirror(b"", tmp_path / "copy")
+    page = tmp_path / "copy" / "simple" / wheels[0].project
+    (page / "index.html").unlink()
+    with pytest.raises(measure.Failed, match="has no page in HTML"):
+        is_mirror(b"", tmp_path / "copy")
+    (page / "index.json").write_text('{"files": []}')
+    with pytest.raises(measure.Failed, match=f"the page of {wheels[0].project} does not lead to "):
+        is_mirror(b"", tmp_path / "copy")
+    (page / "index.json").unlink()
+    with pytest.raises(measure.Failed, match="has no page in JSON"):
+        is_mirror(b"", tmp_path / "copy")
+    is_mirror(b"", tmp_path / "made")
+
+
+# ------------------------------------------------------------------------------------------ million.py, simulated.py
+
+
+def test_a_simulated_index_is_mirrored(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    printed = printed_by(
+        "million.py", "--quick", "--projects", "3", "--files", "5", "--to", str(tmp_path), "--report", str(report)
+    )
+
+    assert "### 15 files" in printed
+    # The list of projects, their pages, their files; a run that finds nothing new asks for no file.
+    counted = re.findall(r"^\| [\d.]+ \| [\d.]+ \| [\d.]+ \| \d+ \| (\d+) \| (\d+) \|$", printed, re.MULTILINE)
+    assert counted == [("19", "0"), ("4", "4")]
+    assert re.search(r"^\| 15 \| ", printed, re.MULTILINE)
+    assert report.read_text().startswith("<!doctype html>")
+    assert list(tmp_path.iterdir()) == [report]
+
+
+def test_a_simulated_wheel_is_right(tmp_path: Path) -> None:
+    file = simulated.simulated_file(7, 42)
+    path = tmp_path / file.filename
+    path.write_bytes(file.body)
+
+    wheel = corpus.wheel_at(path)
+    assert (wheel.pin, wheel.metadata, wheel.requires_python) == ("sim-0000007==1.42", file.metadata, ">=3.8")
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        name, digest, size = archive.read(archive.namelist()[-1]).decode().splitlines()[0].split(",")
+        recorded = base64.urlsafe_b64decode(digest.removeprefix("sha256=") + "=")
+        assert (hashlib.sha256(archive.read(name)).digest(), len(file.metadata)) == (recorded, int(size))
+
+
+def test_a_simulated_page_tells_of_its_files(tmp_path: Path) -> None:
+    with million.simulating(2, 3) as url:
+        _, _, root = asked(f"{url}/simple/")
+        _, kind, page = asked(f"{url}/simple/sim-0000001/")
+        file = json.loads(page)["files"][2]
+        _, _, body = asked(urllib.parse.urljoin(f"{url}/simple/sim-0000001/", file["url"]))
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            asked(f"{url}/simple/sim-0000002/")
+        told = million.counts(url)
+
+    assert [one["name"] for one in json.loads(root)["projects"]] == ["sim-0000000", "sim-0000001"]
+    assert (kind, len(json.loads(page)["files"])) == (server.JSON_TYPE, 3)
+    assert (file["hashes"]["sha256"], file["size"]) == (hashlib.sha256(body).hexdigest(), len(body))
+    assert (told["requests"], told["pages"], told["files"]) == (4, 2, 1)
+
+
+def test_parts_of_a_run() -> None:
+    looks = [million.Sample(float(second), 100 * second, second * MIB, second / 2) for second in range(11)]
+
+    assert million.steps(looks, 2) == [
+        million.Step(500, 5.0, 5 * MIB, rate=100.0, cpu=0.005),
+        million.Step(1000, 10.0, 10 * MIB, rate=100.0, cpu=0.005),
+    ]
+
+
+def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
+    million.make_room(tmp_path, 1)
+    with pytest.raises(measure.Failed, match="has room for "):
+        million.make_room(tmp_path, 1 << 60)
+
+
 # ----------------------------------------------------------------------------------------------------------- measure.py
 
 
@@ -344,7 +455,7 @@ def test_a_server_that_is_further_away_than_anybody_waits(wheels: Sequence[Any],
 
 @contextmanager
 def relaying(target: int, latency: float, rate: int) -> Iterator[int]:
-    (port,) = server._free_ports(1)
+    (port,) = server.free_ports(1)
     with start("relay.py", str(port), str(target), str(latency), str(rate)) as relay:
         try:
             yield port

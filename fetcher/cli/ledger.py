@@ -1,6 +1,5 @@
 """What a run of a mirror came to, counted while it goes on: for its report, and for its exit code."""
 
-import resource
 import sys
 import time
 from collections import Counter
@@ -113,7 +112,11 @@ class Ledger:
 
 
 def _resident() -> int:
-    """Return the bytes of memory that this process has; where that is not told, the most that it has had."""
+    """Return the bytes of memory that this process has; where that is not told, the most that it has had, or 0."""
+    try:
+        import resource
+    except ImportError:  # Windows tells it otherwise
+        return 0
     with suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

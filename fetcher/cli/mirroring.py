@@ -18,7 +18,7 @@ from fetcher.cli.carriers import Helpers, open_carrier
 from fetcher.cli.deadline import Deadline, DeadlinePassed
 from fetcher.cli.ledger import Ledger
 from fetcher.cli.options import Settings, fetcher_arguments
-from fetcher.cli.place import Place, place_of
+from fetcher.cli.place import UNBOUNDED, Place, place_of
 from fetcher.cli.progress import Display, display_for
 from fetcher.cli.requirements import Requested
 from fetcher.cli.run import exit_code, finish, run, say_error
@@ -57,8 +57,6 @@ BATCH = 1000
 # Projects that are under way at once: as many as it takes for those who bring files to have some, at so many a project.
 PROJECTS = 50
 FILES = 4
-# Pages of a mirror are kept however many there are: without them each would come anew.
-UNBOUNDED = 1 << 60
 # After these no answer of an index counts as its word on what it has not.
 INDEX_FAILURES = (TransportError, AuthError, LoginPage, BadPage, ServerFailed, Throttled)
 

@@ -20,10 +20,12 @@ from fetcher.storage.directory import PRIVATE, Directory, make
 from fetcher.storage.s3 import parse_bucket
 from fetcher.storage.store import Inspected
 
-__all__ = ["Place", "place_of"]
+__all__ = ["UNBOUNDED", "Place", "place_of"]
 
 logger = logging.getLogger(__name__)
 
+# Pages of a mirror are kept however many there are: without them each would come anew.
+UNBOUNDED = 1 << 60
 # What says that a bucket, or its prefix, is a mirror; in a directory that is `PRIVATE` itself.
 MARK_KEY = f"{PRIVATE}/mirror"
 # As of a URL; one letter is a drive of Windows.

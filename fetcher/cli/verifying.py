@@ -11,7 +11,7 @@ import click
 
 from fetcher.cli.deadline import Deadline
 from fetcher.cli.options import Settings, fetcher_arguments
-from fetcher.cli.place import Place, place_of
+from fetcher.cli.place import UNBOUNDED, Place, place_of
 from fetcher.cli.progress import Display, furnish
 from fetcher.cli.run import finish, run, say_error
 from fetcher.client import Fetcher
@@ -165,6 +165,6 @@ async def _open_repairer(
     stack: AsyncExitStack, settings: Settings, place: Place, manifest: Manifest, store: Inspected
 ) -> ByIndex:
     cache = None if settings.no_cache else settings.cache_dir or place.state / "pages"
-    fetcher = Fetcher(**fetcher_arguments(settings), cache=cache, cache_files=False)
+    fetcher = Fetcher(**fetcher_arguments(settings), cache=cache, cache_bytes=UNBOUNDED, cache_files=False)
     await stack.enter_async_context(fetcher)
     return ByIndex(fetcher, manifest, store, place.incoming, settings.concurrency)

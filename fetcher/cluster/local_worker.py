@@ -21,7 +21,8 @@ __all__ = ["main"]
 def main(scheduler: str, directory: str) -> None:
     """Work until the coordinator is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    security = Security(require_encryption=True, **msgspec.json.decode(sys.stdin.readline()))
+    told = msgspec.json.decode(sys.stdin.readline())
+    security = Security(require_encryption=True, **told)  # type: ignore[no-untyped-call]
     Thread(target=_end_with_coordinator, daemon=True).start()
     with dask.config.set({"distributed.worker.profile.enabled": False}):
         asyncio.run(_work(scheduler, directory, security))

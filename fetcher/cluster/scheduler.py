@@ -87,7 +87,7 @@ async def start_workers(count: int, patience: float, scratch: Path, *, verbose: 
     Whoever can talk to a scheduler can have anything done as its user: a certificate made for this run keeps others of
     the machine out.
     """
-    security = Security.temporary()
+    security = Security.temporary()  # type: ignore[no-untyped-call]
     scheduler: Any = Scheduler(host="127.0.0.1", port=0, dashboard=False, protocol="tls://", security=security)
     await on_disk(partial(shutil.rmtree, scratch, ignore_errors=True))  # of a run that was killed
     try:

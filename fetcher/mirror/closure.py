@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from fetcher.errors import ConfigError
 from fetcher.index.files import file_from_url
 from fetcher.index.target import Target
+from fetcher.index.urls import redact
 from fetcher.mirror.records import Listing
 from fetcher.mirror.wanted import Ask
 
@@ -48,6 +49,8 @@ def ask_for(requirement: Requirement, number: int | None = None) -> tuple[str, A
         file = file_from_url(requirement.url)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    if file.name not in (None, name):
+        raise ConfigError(f"{redact(str(requirement))}: {file.filename} is not a file of {name}")
     return name, Ask(extras=extras, target=number, filename=file.filename, listing=Listing.of(file))
 
 

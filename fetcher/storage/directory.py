@@ -59,7 +59,8 @@ async def clear(directory: Path) -> None:
     def remove() -> None:
         with _scan(directory) as entries:
             for entry in entries:
-                os.unlink(entry.path)
+                if not entry.is_dir(follow_symlinks=False):  # none is ours
+                    os.unlink(entry.path)
 
     await _do(directory, remove)
 
@@ -207,7 +208,7 @@ def _missing(root: Path, expected: Mapping[str, int | None]) -> set[str]:
     missing = set()
     for key, size in expected.items():
         try:
-            found = os.stat(f"{root}{os.sep}{key}")
+            found = os.lstat(f"{root}{os.sep}{key}")
         except (FileNotFoundError, NotADirectoryError):
             missing.add(key)
         else:

@@ -9,7 +9,6 @@ This file is pure.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from fetcher.errors import BadPage
 from fetcher.index.files import File, Project
@@ -123,12 +122,10 @@ def _cut(named: Named, expected: bytes, body: bytes) -> Finding | None:
     return None
 
 
-def compare_projects(truth: Project, page: Project, form: Literal["json", "html"] | None = None) -> str:
-    """Return in what a page says other than another of the same project; empty if in nothing.
-
-    `form` "html": only what HTML can say is compared.
-    """
-    fields = IN_BOTH if form == "html" or _is_html(page) else IN_JSON
+def compare_projects(truth: Project, page: Project) -> str:
+    """Return in what a page says other than another of the same project, as far as its form can say it; empty if in
+    nothing."""
+    fields = IN_BOTH if _is_html(page) else IN_JSON
     found = Differences()
     right, said = _by_name(truth.files), _by_name(page.files)
     for filename in sorted(said.keys() - right.keys()):

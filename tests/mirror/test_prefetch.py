@@ -904,3 +904,75 @@ async def test_a_page_without_links_may_be_anything(run: Any, dest: Path) -> Non
     assert "it names no files, and 1 of them are in the mirror, where they stay" in done.stderr
     assert mirrored(dest) == [A, B]
     assert problems(dest) == []
+
+
+async def test_a_list_without_projects_empties_nothing(run: Any, dest: Path) -> None:
+    async with FakeIndex(wheels=wheel("a", "1.0")) as index:
+        await run(index, dest, "--all")
+        index.faults = {"/simple/": Status(200)}
+        done = await run(index, dest, "--all", *ALL_MAY_GO)
+    assert (done.code, "it lists no projects" in done.stderr) == (5, True)
+    assert mirrored(dest) == [A]
+
+
+async def test_a_requirement_that_fails_takes_nothing_away(run: Any, dest: Path) -> None:
+    async with FakeIndex(wheels=wheel("a", "1.0") | wheel("b", "1.0")) as index:
+        await run(index, dest, "a", "b")
+        assert (await run(index, dest, "a==9", "b", *ALL_MAY_GO)).code == 1
+        assert mirrored(dest) == [A, B]
+        done = await run(index, dest, "b", *ALL_MAY_GO)
+    assert f"removed {A}" in done.stderr
+    assert mirrored(dest) == [B]
+
+
+async def test_nothing_goes_while_an_index_fails(run: Any, dest: Path) -> None:
+    """What it does not list now may be there in a minute."""
+    async with FakeIndex(wheels=wheel("a", "1.0") | wheel("b", "1.0")) as index:
+        await run(index, dest, "a", "b")
+        index.faults = {"/simple/a/": Status(404), "/simple/b/": Status(503)}
+        done = await run(index, dest, "a", "b", *ALL_MAY_GO)
+    assert "nothing is removed: an index that fails now and then does not tell what it has" in done.stderr
+    assert mirrored(dest) == [A, B]
+
+
+async def test_a_report_is_written_in_any_case(run: Any, dest: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    async with FakeIndex(wheels=wheel("a", "1.0")) as index:
+        assert (await run(index, dest, "a", "--report", str(tmp_path / "no" / "r.html"))).code == 2
+        assert _times(dest) == {}
+        assert (await run(index, dest, "a", "nosuch", "--report", str(report))).code == 1
+        text = report.read_text(encoding="utf-8")
+        assert "nosuch" in text
+        assert "NotFound" in text
+        index.faults = {"/simple/": Status(503)}
+        report.unlink()
+        assert (await run(index, dest, "--all", "--retries", "0", "--report", str(report))).code == 4
+    assert report.exists()
+    assert [name for name in _below(tmp_path) if name.startswith(".")] == []
+
+
+async def test_one_run_at_a_time_wherever_the_state_is(run: Any, dest: Path, tmp_path: Path) -> None:
+    files = wheel("slow", "1.0", size=2_000_000) | wheel("a", "1.0")
+    async with FakeIndex(wheels=files, faults={SLOW: SlowDrip(500_000)}) as index:
+        with started(index, dest, "slow") as process:
+            await process.until(lambda: bool(index.select(SLOW)))
+            second = await run(index, dest, "a", "--state", str(tmp_path / "elsewhere"))
+            assert (await process.end()).code == 0
+    assert (second.code, "another run is at work" in second.stderr) == (2, True)
+
+
+def _times(root: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+async def test_a_dry_run_changes_nothing(run: Any, dest: Path) -> None:
+    async with FakeIndex(wheels=wheel("a", "1.0") | wheel("b", "1.0")) as index:
+        done = await run(index, dest, "--all", "--dry-run")
+        assert (done.code, sorted(done.stdout.splitlines())) == (0, [f"fetch {A}", f"fetch {B}"])
+        assert _times(dest) == {}
+        await run(index, dest, "b")
+        before = _times(dest)
+        done = await run(index, dest, "a", "--dry-run", *ALL_MAY_GO)
+        assert done.stdout.splitlines() == [f"fetch {A}", f"remove {B}"]
+        assert _times(dest) == before
+    assert mirrored(dest) == [B]

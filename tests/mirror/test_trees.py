@@ -35,6 +35,15 @@ LARGE = [
     "pandas scipy scikit-learn matplotlib",
 ]
 TREES = LARGE if os.environ.get("FETCHER_TREES") == "5" else ["requests", "uvicorn[standard] starlette"]
+PUT = """
+import anyio, sys
+from fetcher.storage.object_store import ObjectStore
+
+async def main():
+    await (await ObjectStore.open(sys.argv[1])).put(sys.argv[2], b"mine")
+
+anyio.run(main)
+"""
 # The most that a wheel of the site has: laying it out reads every one.
 LARGEST = (256 if TREES is LARGE else 8) << 20
 
@@ -134,3 +143,16 @@ def test_from_a_bucket(site: Site, how: str, request: pytest.FixtureRequest, tmp
     except RealServersMissing as missing:
         pytest.skip(str(missing))
     assert [path for path in asked if path.endswith(".metadata")]
+
+
+def test_a_bucket_of_somebody_else(site: Site, flat_storage: Storage) -> None:
+    to = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    store = WRITER.environment(flat_storage.url)
+    put = [sys.executable, "-c", PUT, to, "files/holiday.jpg"]
+    subprocess.run(put, env={**_clean_environment(site.folder), **store}, check=True)
+    command = [sys.executable, "-m", "fetcher", "prefetch", "requests", "--to", to, "--index-url", f"{site.url}/simple"]
+    done = subprocess.run(
+        command, env={**_clean_environment(site.folder), **store}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{to} has files/holiday.jpg, and is no mirror: choose another prefix" in done.stderr
