@@ -31,6 +31,7 @@ from fetcher.errors import ConfigError
 from fetcher.index.files import File
 from fetcher.index.scope import Index
 from fetcher.storage.directory import Directory
+from fetcher.storage.object_store import ObjectStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -72,7 +73,7 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, seaweed: Storage) -> Iterator[Cluster]:
     dask = _script("dask")
     if dask is None:
         pytest.skip("the extra cluster is not installed: no program dask")
@@ -81,6 +82,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     url = f"tcp://127.0.0.1:{port}"
     # By default Dask allows a task three deaths of workers, which would be waited for here.
     settings = [f"PYTHONPATH={ROOT}", "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=1"]
+    settings += [f"{name}={value}" for name, value in WRITER.environment(seaweed.url).items()]
     place = ["--host", "127.0.0.1", "--no-dashboard"]
     preload = ["--preload", str(Path(__file__).with_name("dying_of_poison.py"))]
     scheduler = ["env", *settings, dask, "scheduler", *place, "--port", str(port)]
@@ -262,6 +264,35 @@ async def test_a_worker_is_killed(cluster: Cluster, tmp_path: Path) -> None:
     assert tree(tmp_path / "disturbed") == tree(tmp_path / "undisturbed")
     assert index.busiest <= CAP
     assert len(brought) < before + 2 * CAP  # what was in its place is not asked for again
+
+
+async def test_a_worker_is_killed_while_a_bucket_is_filled(
+    cluster: Cluster, seaweed: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = WRITER.environment(seaweed.url)
+    for name, value in aws.items():
+        monkeypatch.setenv(name, value)
+    ends = [f"s3://{BUCKET}/{uuid.uuid4().hex}" for _ in range(2)]
+    async with TimedIndex(wheels=wheels(120), faults={"*.whl": Silence(0.03)}) as index:
+        options = ["--scheduler", cluster.url, "--per-host", CAP, "--state"]
+        undisturbed = await prefetch(index, ends[0], *options, tmp_path / "one", "-q", **aws)
+        before, pids = index.requests, await cluster.pids()
+        arguments = [*index.projects, "--all-versions", "-i", index.url, "--to", ends[1], *options, tmp_path / "two"]
+        async with prefetching(*arguments, "-q", **aws) as command:
+            await until(lambda: index.requests > before + 70)
+            os.kill(pids[0], signal.SIGKILL)
+            disturbed = await command.end()
+    print(f"\nundisturbed {undisturbed.seconds:.1f} s, with a worker killed {disturbed.seconds:.1f} s")
+    assert (undisturbed.code, disturbed.code, disturbed.stderr) == (0, 0, "")
+    found = [await objects(end) for end in ends]
+    assert found[0] == found[1]
+    assert len([key for key in found[1] if key.endswith(".whl")]) == 120
+    assert index.busiest <= CAP
+
+
+async def objects(bucket: str) -> dict[str, int]:
+    store = await ObjectStore.open(bucket)
+    return {stored.key: stored.size async for stored in store.list() if not stored.key.startswith(".fetcher/")}
 
 
 async def test_a_host_that_asks_to_wait_is_asked_by_nobody(cluster: Cluster, dest: Path) -> None:
