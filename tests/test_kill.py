@@ -25,7 +25,7 @@ import fetcher as fetcher_package
 
 pytestmark = pytest.mark.real
 
-KILLS = int(os.environ.get("FETCHER_KILLS", "4"))
+KILLS = int(os.environ.get("FETCHER_KILLS", "2"))
 SEED = 5
 MEGABYTE = 1_000_000
 # Before this the interpreter has not even begun, in seconds.

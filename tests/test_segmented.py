@@ -160,15 +160,19 @@ async def test_one_connection_where_more_would_not_help(case: str, dest: Path) -
 
 
 async def test_a_line_that_is_full_is_left_to_one_connection(dest: Path) -> None:
-    """The second is tried, brings nothing more, and goes; what it has brought is kept."""
+    """The second is tried, brings nothing more, and goes; what it has brought is kept.
+
+    Where the machine has other work meanwhile, the rate may speak for one more attempt.
+    """
     async with serving(wheel=FOR_FOUR) as index:
         index.faults = {"*.whl": SlowDrip(2 * RATE, shared=True)}
         outcome = await get(index, dest)
-    _, second, rest = spans(outcome.wires, len(FOR_FOUR))
+    _, second, rest, *again = spans(outcome.wires, len(FOR_FOUR))
     assert index.busiest == 2
     assert second.start < rest.start
-    assert rest.stop == second.stop == len(FOR_FOUR)
-    assert outcome.done.bytes <= len(FOR_FOUR) + 2 * LOST
+    assert max(each.stop for each in (rest, *again)) == second.stop == len(FOR_FOUR)
+    assert len(again) <= 2
+    assert outcome.done.bytes <= len(FOR_FOUR) + 2 * LOST * (1 + len(again))
     assert is_there(dest, FOR_FOUR)
 
 
