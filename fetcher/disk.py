@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Generic, TypeVar, TypeVarTuple
 from weakref import WeakKeyDictionary
 
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled
 
-__all__ = ["disk_threads", "on_disk"]
+__all__ = ["disk_threads", "on_disk", "read_piece"]
 
 # Writing and digesting share the processors with the event loop: more threads only get into each other's way.
 THREADS = 4
@@ -139,3 +140,10 @@ async def on_disk(work: Callable[[*Ts], T], *arguments: *Ts) -> T:
     if job.error is not None:
         raise job.error
     return job.results[0]
+
+
+def read_piece(path: Path, start: int, stop: int) -> bytes:
+    """Read a piece of a file; blocks.  Raises OSError."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(stop - start)

@@ -25,6 +25,7 @@ __all__ = [
     "format_options",
     "make_fetcher",
     "parse_amount",
+    "requirement_option",
     "target_options",
 ]
 
@@ -146,17 +147,18 @@ _OPTIONS = [
     click.option("--no-progress", is_flag=True, help="No progress bar, on a terminal either."),
     click.option("--debug", is_flag=True, help="Show a traceback with an error."),
 ]
+requirement_option = click.option(
+    "-r",
+    "--requirement",
+    "requirements",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A requirements file, pylock.toml or uv.lock, - for stdin; repeatable.",
+)
 _TARGET_OPTIONS = [
     click.argument("targets", nargs=-1, metavar="TARGET..."),
-    click.option(
-        "-r",
-        "--requirement",
-        "requirements",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="A requirements file, pylock.toml or uv.lock, - for stdin; repeatable.",
-    ),
+    requirement_option,
     click.option("--python-version", metavar="X.Y", help="Choose for this Python instead of the running one."),
     click.option("--platform", "platforms", multiple=True, metavar="TAG", help="Choose for this platform; repeatable."),
     click.option("--all-platforms", is_flag=True, help="Take what a lock has for all platforms."),

@@ -11,7 +11,7 @@ import click
 
 from fetcher.cli.carriers import Helpers
 from fetcher.cli.mirroring import Wish, mirror
-from fetcher.cli.options import InOrder, Settings, common_options, format_options
+from fetcher.cli.options import InOrder, Settings, common_options, format_options, requirement_option
 from fetcher.errors import ConfigError
 from fetcher.index.formats import ALL, Formats
 from fetcher.index.target import RUNNING, Target, describe_python, this_interpreter
@@ -43,15 +43,7 @@ def _parse_scheduler(context: click.Context, parameter: click.Parameter, text: s
 
 @click.command("prefetch", cls=InOrder)
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
-@click.option(
-    "-r",
-    "--requirement",
-    "requirements",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A requirements file, pylock.toml or uv.lock, - for stdin; repeatable.",
-)
+@requirement_option
 @click.option(
     "-c",
     "--constraint",

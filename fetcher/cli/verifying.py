@@ -37,7 +37,7 @@ class Findings(Display):
         super().__init__(quiet=settings.quiet)
         self._settings = settings
         self._words: Counter[str] = Counter()
-        self._unrepaired = self._repaired = 0
+        self._repaired = 0
         self._said: FetcherError | None = None
 
     @property

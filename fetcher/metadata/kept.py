@@ -6,7 +6,7 @@ from pathlib import Path
 from fetcher.cache.file_cache import SMALL, FileCache, KeptMetadata
 from fetcher.content import read_plan, read_raw_metadata
 from fetcher.digest import Digest
-from fetcher.disk import on_disk
+from fetcher.disk import on_disk, read_piece
 from fetcher.errors import ContentError
 from fetcher.index.files import File
 from fetcher.metadata.body import Read
@@ -74,14 +74,8 @@ async def _prove(cache: FileCache, file: File, path: Path, size: int) -> None:
     """Keep the METADATA of a wheel in the place of what no digest vouches for."""
 
     async def read(start: int, stop: int) -> bytes:
-        return await on_disk(_read_piece, path, start, stop)
+        return await on_disk(read_piece, path, start, stop)
 
     await cache.forget_metadata(file)
     with suppress(ContentError, OSError):  # its owner may have moved it already
         await cache.keep(file, await read_raw_metadata(file, read, size), proven=True)
-
-
-def _read_piece(path: Path, start: int, stop: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(stop - start)

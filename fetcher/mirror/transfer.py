@@ -21,7 +21,7 @@ import msgspec
 
 from fetcher.client import Fetcher
 from fetcher.content import read_raw_metadata
-from fetcher.disk import on_disk
+from fetcher.disk import on_disk, read_piece
 from fetcher.download.events import OnEvent
 from fetcher.errors import BadReply, ContentError, DiskError, FetcherError
 from fetcher.index.files import File
@@ -148,7 +148,7 @@ async def _metadata(file: File, path: Path, size: int) -> bytes | None:
     """Read the METADATA of a file that is here; None if it cannot be read, or is not static (rule 4)."""
 
     async def read(start: int, stop: int) -> bytes:
-        return await on_disk(_read_piece, path, start, stop)
+        return await on_disk(read_piece, path, start, stop)
 
     try:
         return await read_static(file, read, size)
@@ -166,12 +166,6 @@ async def read_static(file: File, read: Callable[[int, int], Awaitable[bytes]], 
     if not file.is_wheel:
         refuse_dynamic(file.filename, raw)
     return raw
-
-
-def _read_piece(path: Path, start: int, stop: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(stop - start)
 
 
 async def _bring_provenance(fetcher: Fetcher, store: Store, file: File, sha256: str, incoming: Path) -> bytes | None:

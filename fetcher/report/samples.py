@@ -1,7 +1,7 @@
 """How a run went along: its totals now and then, in bounded memory.
 
-1. A sample is taken when one is due.  Fewer than LIMIT are kept, however long the run is: when there are as many, every
-   second one goes and the interval doubles, so that what is kept stays evenly spaced.
+1. A sample is taken whenever `interval` has passed.  Fewer than LIMIT are kept, however long the run is: when there are
+   as many, every second one goes and the interval doubles, so that what is kept stays evenly spaced.
 2. The first sample and the last are always kept.
 3. The highest memory is never lost: that of a sample that goes is counted for the one after it.
 
@@ -43,10 +43,6 @@ class Samples:
     def kept(self) -> Sequence[Sample]:
         """What was kept so far, in order."""
         return tuple(self._kept)
-
-    def is_due(self, seconds: float) -> bool:
-        """Say whether it is time for the next sample."""
-        return not self._kept or seconds >= self._kept[-1].seconds + self.interval
 
     def add(self, sample: Sample) -> None:
         """Keep a sample, due or not: that of the end of the run comes when it comes."""

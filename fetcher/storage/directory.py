@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-from fetcher.disk import on_disk
+from fetcher.disk import on_disk, read_piece
 from fetcher.errors import ConfigError, DiskError
 from fetcher.storage.store import Stored
 
@@ -144,7 +144,7 @@ class Directory:
 
     async def read(self, key: str, start: int, stop: int) -> bytes:
         """Read a piece of a file."""
-        return await _do(self.root / key, _read_piece, self.root / key, start, stop)
+        return await _do(self.root / key, read_piece, self.root / key, start, stop)
 
     async def clear(self, key: str) -> None:
         """Remove a file, a link or a directory with all that is in it, and a file where a directory should be."""
@@ -261,12 +261,6 @@ def _oddity(mode: int) -> str:
         return ""
     kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}
     return f"{kinds.get(stat.S_IFMT(mode), 'no regular file')} is in its place"
-
-
-def _read_piece(path: Path, start: int, stop: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(start)
-        return file.read(stop - start)
 
 
 def _clear_way(root: Path, key: str) -> None:
